@@ -1,0 +1,148 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"otad/board"
+	"otad/ota/durable"
+)
+
+// environment is what the bootloader and otad tell each other. Two copies are
+// kept; a write goes over the older one, so a torn write leaves the newer one.
+type environment struct {
+	Serial    uint64
+	Default   string   // the permanent choice
+	Trying    string   // the armed slot, "" when there is none
+	TriesLeft int      // how often Trying may still be started
+	Bad       []string // slots that must not be started
+}
+
+func (e *environment) bad(slot string) bool { return slices.Contains(e.Bad, slot) }
+
+func (e *environment) setBad(slot string) {
+	if !e.bad(slot) {
+		e.Bad = append(e.Bad, slot)
+	}
+	if e.Trying == slot {
+		e.Trying, e.TriesLeft = "", 0
+	}
+}
+
+func (e *environment) clearBad(slot string) {
+	e.Bad = slices.DeleteFunc(e.Bad, func(s string) bool { return s == slot })
+}
+
+// text is the environment in its file form, without the check sum.
+func (e *environment) text() string {
+	return fmt.Sprintf("serial=%d\ndefault=%s\ntrying=%s\ntries=%d\nbad=%s\n",
+		e.Serial, e.Default, e.Trying, e.TriesLeft, strings.Join(e.Bad, " "))
+}
+
+func sealed(text string) []byte {
+	return fmt.Appendf(nil, "%scrc=%08x\n", text, crc32.ChecksumIEEE([]byte(text)))
+}
+
+// parseEnv reads one copy; a copy that is torn or foreign is an error.
+func parseEnv(data []byte) (environment, error) {
+	var e environment
+	text, _, found := strings.Cut(string(data), "crc=")
+	if !found || string(sealed(text)) != string(data) {
+		return e, errors.New("bad check sum")
+	}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		var err error
+		switch key {
+		case "serial":
+			e.Serial, err = strconv.ParseUint(value, 10, 64)
+		case "default":
+			e.Default = value
+		case "trying":
+			e.Trying = value
+		case "tries":
+			e.TriesLeft, err = strconv.Atoi(value)
+		case "bad":
+			e.Bad = strings.Fields(value)
+		default:
+			err = fmt.Errorf("unknown variable %q", key)
+		}
+		if err != nil {
+			return e, err
+		}
+	}
+	return e, nil
+}
+
+var envFiles = [2]string{"env.0", "env.1"}
+
+// readEnv returns the newest good copy.
+func (b *box) readEnv() (environment, error) {
+	env, _, err := b.newestEnv()
+	return env, err
+}
+
+// newestEnv returns the newest good copy and the index of the file it is in.
+func (b *box) newestEnv() (environment, int, error) {
+	var newest environment
+	at := -1
+	var faults []error
+	for i, name := range envFiles {
+		data, err := durable.ReadFile(b.fs, b.path(name), smallFile)
+		if err == nil {
+			var env environment
+			if env, err = parseEnv(data); err == nil && (at < 0 || env.Serial > newest.Serial) {
+				newest, at = env, i
+			}
+		}
+		if err != nil {
+			faults = append(faults, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	if at < 0 {
+		return newest, at, fmt.Errorf("cannot read the boot environment: %w: %w", board.ErrEnvironment, errors.Join(faults...))
+	}
+	return newest, at, nil
+}
+
+// writeEnv writes env over the older copy.
+//
+// Calls: open, write, sync, close; the first time also syncdir.
+func (b *box) writeEnv(env environment) error {
+	current, at, _ := b.newestEnv() // with no good copy: serial 0, at -1
+	env.Serial = current.Serial + 1
+	name := b.path(envFiles[(at+1)%2])
+	f, err := b.fs.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot write the boot environment: %w: %w", board.ErrEnvironment, err)
+	}
+	_, err = f.Write(sealed(env.text()))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = b.fs.SyncDir(b.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the boot environment: %w: %w", board.ErrEnvironment, err)
+	}
+	return nil
+}
+
+// readBooted returns what the bootloader left for the system that it started.
+func (b *box) readBooted() (slot, id string, err error) {
+	text, err := b.readSmall("booted")
+	if err != nil {
+		return "", "", err
+	}
+	slot, id, _ = strings.Cut(text, " ")
+	if b.known(slot) != nil || id == "" {
+		return "", "", fmt.Errorf("cannot tell which slot runs: %w: box %q is not powered on", board.ErrEnvironment, b.dir)
+	}
+	return slot, id, nil
+}
