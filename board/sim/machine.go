@@ -68,15 +68,15 @@ func (m *Machine) choose(env *environment) (string, error) {
 		for _, name := range m.box.names {
 			if !env.bad(name) {
 				slot = name
+				break
 			}
 		}
 		if slot == "" {
 			return "", ErrDead
 		}
 	}
-	if err := m.box.writeEnv(*env); err != nil {
-		// The count could not be saved: never start a slot on trial then.
-		slot = env.Default
+	if err := m.box.writeEnv(*env); err != nil && slot == env.Trying {
+		slot = env.Default // the try could not be counted, so it is none
 	}
 	return slot, nil
 }

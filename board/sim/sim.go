@@ -22,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"otad/board"
@@ -42,10 +43,14 @@ type box struct {
 
 // Create makes a box in dir, which may exist but holds no box yet: one empty
 // slot of sizeBytes for each name, the first one being the permanent choice.
+// The names are in ascending order, because that is how they are found again.
 func Create(fsys durable.FS, dir string, sizeBytes int64, names ...string) error {
 	b := &box{fs: fsys, dir: dir, names: names}
 	if len(names) < 2 {
 		return fmt.Errorf("cannot make box %q: it needs two slots", dir)
+	}
+	if !slices.IsSorted(names) {
+		return fmt.Errorf("cannot make box %q: slots %q are not in order", dir, names)
 	}
 	if err := durable.MkdirAll(fsys, dir, 0o755); err != nil {
 		return err
@@ -77,14 +82,17 @@ func (b *box) slotPath(name string) string { return b.path("slot-" + name + ".im
 
 // openBox finds the slots of an existing box.
 func openBox(fsys durable.FS, dir string) (*box, error) {
-	images, err := filepath.Glob(filepath.Join(dir, "slot-*.img"))
+	entries, err := os.ReadDir(dir) // sorted
 	if err != nil {
 		return nil, fmt.Errorf("cannot open box %q: %w", dir, err)
 	}
 	b := &box{fs: fsys, dir: dir}
-	for _, image := range images { // Glob sorts
-		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(image), "slot-"), ".img")
-		b.names = append(b.names, name)
+	for _, entry := range entries {
+		name, isSlot := strings.CutPrefix(entry.Name(), "slot-")
+		name, isImage := strings.CutSuffix(name, ".img")
+		if isSlot && isImage {
+			b.names = append(b.names, name)
+		}
 	}
 	if len(b.names) < 2 {
 		return nil, fmt.Errorf("cannot open box %q: %d slots found, two needed", dir, len(b.names))
@@ -210,6 +218,9 @@ func (b *Board) Arm(_ context.Context, slot string) error {
 // Confirm implements [board.BootControl].
 func (b *Board) Confirm(context.Context) error {
 	return b.change(func(env *environment, active string) error {
+		if env.Default == active {
+			return nil // and an armed slot stays armed
+		}
 		env.Default, env.Trying, env.TriesLeft = active, "", 0
 		env.clearBad(active)
 		return nil
