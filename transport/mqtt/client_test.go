@@ -1,0 +1,192 @@
+package mqtt_test
+
+import (
+	"errors"
+	"net"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"otad/ota"
+	"otad/transport"
+	"otad/transport/mqtt"
+	"otad/transport/mqtt/mqtttest"
+)
+
+func TestWebSocket(t *testing.T) {
+	t.Parallel()
+	b := mqtttest.NewBroker(t, mqtttest.Config{WebSocket: true})
+	view := observe(t, b, "otad/#")
+	box := openBox(t, settings(b.URL()))
+	box.waitUp()
+	box.mustPublish(event("one"))
+	see(t, view, "one")
+	b.CutAll()
+	box.waitDown()
+	box.waitUp()
+	box.mustPublish(event("two"))
+	see(t, view, "two")
+}
+
+// What a person sees who uses mosquitto's own programs.
+func TestMosquittoClients(t *testing.T) {
+	t.Parallel()
+	m := mqtttest.NewMosquitto(t, mqtttest.Config{})
+	host, port, err := net.SplitHostPort(hostOf(t, m.URL()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	box := openBox(t, settings(m.URL()))
+	box.waitUp()
+	box.mustPublish(state(`{"v":1}`))
+
+	sub, err := exec.LookPath("mosquitto_sub")
+	needProgram(t, err)
+	out, err := exec.CommandContext(within(t), sub, "-h", host, "-p", port, "-t", "otad/#", "-v", "-C", "1").CombinedOutput()
+	if want := `otad/stv1/box-1/state {"v":1}` + "\n"; err != nil || string(out) != want {
+		t.Errorf("mosquitto_sub printed %q (%v), want %q", out, err, want)
+	}
+	pub, err := exec.LookPath("mosquitto_pub")
+	needProgram(t, err)
+	out, err = exec.CommandContext(within(t), pub, "-h", host, "-p", port, "-q", "1", "-t", "otad/all/cmd", "-m", "check").CombinedOutput()
+	if err != nil {
+		t.Fatalf("mosquitto_pub: %v: %s", err, out)
+	}
+	box.mustReceive("check")
+}
+
+// The broker's ACL denies a topic: the rest works.
+func TestDeniedSubscription(t *testing.T) {
+	t.Parallel()
+	m := mqtttest.NewMosquitto(t, mqtttest.Config{Lines: []string{"acl_file /dev/null"}})
+	box := openBox(t, settings(m.URL()))
+	box.waitUp()
+	// mosquitto 2.0.11 grants and ignores; newer ones say no. Either way the
+	// connection stays.
+	box.mustPublish(event("x"))
+}
+
+func TestOpenRefusesBadOptions(t *testing.T) {
+	t.Parallel()
+	bad := transport.Message{Topic: "a/#"}
+	for _, tt := range []struct {
+		name   string
+		change func(*mqtt.Options)
+		want   string
+	}{
+		{"no broker", func(o *mqtt.Options) { o.Brokers = nil }, "no broker"},
+		{"scheme", func(o *mqtt.Options) { o.Brokers[0] = "http://x" }, "does not start with"},
+		{"no host", func(o *mqtt.Options) { o.Brokers[0] = "tcp://:1883" }, "names no host"},
+		{"path", func(o *mqtt.Options) { o.Brokers[0] = "tcp://x/y" }, "has a path"},
+		{"credentials", func(o *mqtt.Options) { o.Brokers[0] = "tcp://me:hunter2@x" }, "credentials"},
+		{"not a URL", func(o *mqtt.Options) { o.Brokers[0] = "tcp://me:hunter2@x:%zz" }, "not a URL"},
+		{"no client id", func(o *mqtt.Options) { o.ClientID = "" }, "client id is empty"},
+		{"password alone", func(o *mqtt.Options) { o.Password = mqtt.NewPassword("hunter2") }, "needs a user name"},
+		{"keep-alive", func(o *mqtt.Options) { o.KeepAlive = time.Millisecond }, "keep-alive"},
+		{"range", func(o *mqtt.Options) { o.ReconnectMin = time.Hour }, "not a range"},
+		{"filter", func(o *mqtt.Options) { o.Subscriptions = []string{"a/#/b"} }, "misplaced `#`"},
+		{"will", func(o *mqtt.Options) { o.Will = &bad }, "contains `+` or `#`"},
+		{"no receiver", func(o *mqtt.Options) { o.Receive = nil }, "need a receiver"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opts := settings("tcp://127.0.0.1:1")
+			opts.Receive = func(transport.Message) {}
+			tt.change(&opts)
+			_, err := mqtt.Open(opts)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("Open returned %v, want %q", err, tt.want)
+			}
+			if f := ota.FaultOf(err); f.Code != ota.CodeConfig {
+				t.Errorf("code is %q", f.Code)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("the error holds the password")
+			}
+		})
+	}
+}
+
+func TestPublishRefusesBadMessages(t *testing.T) {
+	t.Parallel()
+	box := openBox(t, settings("tcp://127.0.0.1:1"))
+	for _, m := range []transport.Message{{Topic: ""}, {Topic: "a/+"}, {Topic: "a\x00"}, {Topic: "a", QoS: 2}} {
+		err := box.Publish(within(t), m)
+		if err == nil || errors.Is(err, transport.ErrOffline) {
+			t.Errorf("Publish to %q with QoS %d returned %v", m.Topic, m.QoS, err)
+		}
+	}
+}
+
+// A broker that accepts and says nothing holds neither Close nor the loop up.
+func TestCloseWhileConnecting(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	box := openBox(t, settings("tcp://"+silent.Addr().String()))
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	begin := time.Now()
+	box.close()
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("Close took %s", took)
+	}
+}
+
+// The tests below count goroutines, so they do not run in parallel.
+
+func TestCloseLeavesNoGoroutines(t *testing.T) {
+	b := mqtttest.NewBroker(t, mqtttest.Config{})
+	before := runtime.NumGoroutine()
+	for range 10 {
+		box := openBox(t, settings(b.URL()))
+		box.waitUp()
+		box.mustPublish(event("x"))
+		box.close()
+	}
+	eventually(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func TestManyReconnects(t *testing.T) {
+	const reconnects = 1000
+	b := mqtttest.NewBroker(t, mqtttest.Config{})
+	opts := settings(b.URL())
+	opts.ReconnectMin, opts.ReconnectMax = time.Microsecond, time.Millisecond
+	opts.Birth = func() []transport.Message { return []transport.Message{state("online")} }
+	box := openBox(t, opts)
+	box.waitUp()
+	var goroutines int
+	var memory uint64
+	for i := range reconnects {
+		if i == reconnects/10 { // warm
+			goroutines, memory = settled()
+		}
+		b.CutAll()
+		box.waitUp()
+	}
+	after, grown := 0, uint64(0)
+	eventually(t, "goroutines to end", func() bool {
+		after, grown = settled()
+		return after <= goroutines+2
+	})
+	t.Logf("%d goroutines and %d KiB, then %d and %d KiB", goroutines, memory>>10, after, grown>>10)
+	if grown > memory+512<<10 {
+		t.Errorf("memory grew from %d to %d bytes", memory, grown)
+	}
+	box.mustPublish(event("still there"))
+}
+
+// settled counts goroutines and the bytes in use after a collection.
+func settled() (goroutines int, memory uint64) {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return runtime.NumGoroutine(), stats.HeapAlloc
+}
