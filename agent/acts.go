@@ -1,0 +1,364 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"otad/agent/report"
+	"otad/board"
+	"otad/ota"
+	"otad/ota/durable"
+	"otad/ota/install"
+	"otad/ota/journal"
+	"otad/ota/policy"
+	"otad/ota/swu"
+)
+
+// perform does an act: quick ones at once, long ones in the worker.
+func (a *Agent) perform(ctx context.Context, act ota.Act) {
+	switch act {
+	case ota.ActAskDownload:
+		a.ask(ctx, policy.Download)
+	case ota.ActAskInstall:
+		a.ask(ctx, policy.Install)
+	case ota.ActAskReboot:
+		a.ask(ctx, policy.Reboot)
+	case ota.ActSettle:
+		a.settle(ctx)
+	case ota.ActDownload:
+		a.try(ctx, a.download)
+	case ota.ActInstall:
+		a.try(ctx, a.install)
+	case ota.ActArm:
+		a.try(ctx, a.arm)
+	case ota.ActCheckHealth:
+		a.try(ctx, a.checkHealth)
+	case ota.ActConfirm:
+		a.try(ctx, a.confirm)
+	case ota.ActReject:
+		a.try(ctx, a.reject)
+	case ota.ActReboot:
+		a.reboot(ctx)
+	}
+}
+
+// try runs an act in the worker, after a wait when it failed before. A nil
+// event means that it was interrupted.
+func (a *Agent) try(ctx context.Context, act func(context.Context, ota.Record) (ota.Event, error)) {
+	rec := a.rec
+	wait := a.backoff()
+	if wait > 0 {
+		at := a.Clock.Now().Add(wait)
+		a.explain("trying again after a fault", at)
+	}
+	a.start(ctx, func(ctx context.Context) workResult {
+		if !sleep(ctx, wait) {
+			return workResult{}
+		}
+		a.explain("", time.Time{})
+		event, err := act(ctx, rec)
+		if err != nil && ctx.Err() == nil {
+			f := ota.FaultOf(err)
+			a.trouble(f)
+			a.Log.Warn("act failed", "update", rec.ID, "phase", rec.Phase, "class", f.Class, "code", f.Code, "cause", err)
+			event = ota.Failed{Fault: f}
+		}
+		return workResult{event: event}
+	})
+}
+
+// backoff is the wait before the act of the record is tried again.
+func (a *Agent) backoff() time.Duration {
+	if a.rec.Attempts == 0 {
+		return 0
+	}
+	d := a.Config.Download
+	wait := ota.Backoff(a.rec.Attempts, time.Duration(d.RetryFirst), time.Duration(d.RetryMax), rand.Float64())
+	return max(wait, a.retryAfter)
+}
+
+// sleep waits d and tells whether ctx let it.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ask puts a question to the policy; the answer no is asked again when the
+// verdict says so.
+func (a *Agent) ask(ctx context.Context, q policy.Question) {
+	facts := policy.Facts{
+		Now: a.Clock.Now(), Type: a.rec.Offer.Type, Force: a.rec.Force, Consent: a.rec.Consent,
+		Since: a.rec.ChangedAt, Rules: a.Config.Rules(),
+	}
+	if b, ok := a.Board.(board.Busy); ok {
+		busy, err := b.Busy(ctx)
+		if err != nil {
+			busy = "cannot tell whether it is in use"
+			a.Log.Warn("cannot ask whether the box is in use", "cause", err)
+		}
+		facts.Busy = busy
+	}
+	verdict := policy.Decide(q, facts)
+	a.explain(verdict.Reason, verdict.At)
+	if verdict.Allowed {
+		a.feed(ctx, ota.Allowed{})
+		return
+	}
+	a.wake = verdict.At
+}
+
+// staged is where the artifact of an update is kept.
+func (a *Agent) staged(rec ota.Record) string {
+	return filepath.Join(a.Config.Download.Dir, rec.ID+".swu")
+}
+
+func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	if rec.Offer.File != "" {
+		return ota.Fetched{File: rec.Offer.File}, nil
+	}
+	path := a.staged(rec)
+	if err := durable.MkdirAll(durable.OS, a.Config.Download.Dir, 0o755); err != nil {
+		return nil, ota.NewTransient(ota.CodeNoSpace, err)
+	}
+	err := a.Fetcher.Fetch(ctx, Fetch{
+		URL: rec.Offer.URL, Path: path, From: rec.Download,
+		Save: func(c ota.Checkpoint) error { return a.record(ctx, ota.Progressed{Checkpoint: c}) },
+		Progress: func(done, total, rate int64) {
+			a.progress("", done, total, rate)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ota.Fetched{File: path}, nil
+}
+
+// install verifies the staged artifact, then fills the idle slot.
+func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	f, err := os.Open(rec.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ota.NewPermanent(ota.CodeFirmwareNotFound, fmt.Errorf("cannot open artifact: %w", err))
+	}
+	if err != nil {
+		return nil, ota.NewTransient(ota.CodeInternal, fmt.Errorf("cannot open artifact: %w", err))
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("cannot examine artifact: %w", err)
+	}
+	target, copyName, err := a.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := install.Open(ctx, f, info.Size(), install.Rules{
+		Trust:     a.Trust,
+		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},
+		At:        a.Clock.Now(), Floor: a.box.Floor, BelowOK: rec.Below, Target: target,
+	}, a.installProgress)
+	if err != nil {
+		return nil, err
+	}
+	image, err := a.fill(ctx, plan, rec, target.Name)
+	if err != nil {
+		return nil, err
+	}
+	return ota.Written{Image: image}, nil
+}
+
+// target finds the idle slot and its name in software sets: copy1, copy2 ….
+func (a *Agent) target(ctx context.Context) (install.Target, string, error) {
+	slots, err := a.Board.Slots(ctx)
+	if err != nil {
+		return install.Target{}, "", boardFault(err)
+	}
+	var target install.Target
+	copyName := ""
+	for i, s := range slots {
+		if s.Name != a.boot.Slot && target.Name == "" {
+			target.Name, target.Device, target.SizeBytes = s.Name, s.Device, s.SizeBytes
+			copyName = fmt.Sprintf("copy%d", i+1)
+			continue
+		}
+		target.Forbidden = append(target.Forbidden, s.Name, s.Device)
+	}
+	if target.Name == "" {
+		return target, "", boardFault(fmt.Errorf("cannot choose a slot: the board has no idle one"))
+	}
+	return target, copyName, nil
+}
+
+// fill is the dangerous part: mark the slot unbootable, write, sync, read back.
+func (a *Agent) fill(ctx context.Context, plan *install.Plan, rec ota.Record, name string) (ota.Image, error) {
+	if err := a.record(ctx, ota.Targeted{Slot: name}); err != nil {
+		return ota.Image{}, err
+	}
+	if err := a.Board.MarkUnbootable(ctx, name); err != nil {
+		return ota.Image{}, boardFault(err)
+	}
+	slot, err := a.Board.OpenSlot(ctx, name)
+	if err != nil {
+		return ota.Image{}, boardFault(err)
+	}
+	defer slot.Close()
+	// The slot was the target before: an interrupted install goes on.
+	image, err := plan.Write(ctx, slot, rec.ToSlot == name, a.installProgress)
+	if err != nil {
+		return ota.Image{}, err
+	}
+	return image, install.ReadBack(ctx, slot, image, a.installProgress)
+}
+
+func (a *Agent) installProgress(stage install.Stage, done, total int64) {
+	a.progress(string(stage), done, total, 0)
+}
+
+func (a *Agent) arm(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	if err := a.Board.Arm(ctx, rec.ToSlot); err != nil {
+		return nil, boardFault(err)
+	}
+	return ota.Armed{BootID: a.boot.ID}, nil
+}
+
+func (a *Agent) confirm(ctx context.Context, _ ota.Record) (ota.Event, error) {
+	if err := a.Board.Confirm(ctx); err != nil {
+		return nil, boardFault(err)
+	}
+	return ota.Confirmed{}, nil
+}
+
+func (a *Agent) reject(ctx context.Context, _ ota.Record) (ota.Event, error) {
+	if err := a.Board.Reject(ctx); err != nil {
+		return nil, boardFault(err)
+	}
+	return ota.Rejected{}, nil
+}
+
+// reboot asks for the restart; one that cannot be asked for is asked for again.
+func (a *Agent) reboot(ctx context.Context) {
+	reason := "otad: update " + a.rec.ID
+	if a.rec.Failure != nil {
+		reason = "otad: rollback of " + a.rec.ID
+	}
+	if err := a.Board.Reboot(ctx, reason); err != nil {
+		a.Log.Error("cannot restart the box", "cause", err)
+		a.trouble(ota.FaultOf(boardFault(err)))
+		a.later()
+		return
+	}
+	a.Log.Info("restart", "reason", reason)
+	a.explain("restarting", time.Time{})
+	a.rebooting = true
+}
+
+// settle writes the end of an update: the history, the floor, the memory of
+// a bad offer, and the event, in one commit with the idle record.
+func (a *Agent) settle(ctx context.Context) {
+	rec := a.rec
+	if rec.Phase == ota.PhaseFailed && rec.ToSlot != "" && rec.ToSlot != a.boot.Slot {
+		// It is half written, or armed by an act whose success got lost.
+		if err := a.Board.MarkUnbootable(ctx, rec.ToSlot); err != nil {
+			a.Log.Error("cannot mark the slot unbootable", "slot", rec.ToSlot, "cause", err)
+			a.later()
+			return
+		}
+	}
+	now := a.Clock.Now()
+	outcome := report.OutcomeOf(rec, now)
+	box := a.box
+	box.Last, box.LastGood = &outcome, now
+	switch rec.Phase {
+	case ota.PhaseConfirmed:
+		box = box.Forget(rec.Offer.Key())
+		if v := rec.Image.Version; v != "" && (box.Floor == "" || swu.CompareVersions(v, box.Floor) > 0) {
+			box.Floor = v
+		}
+	default:
+		box = box.Remember(badOffer(rec, now))
+	}
+	next, _ := ota.Next(rec, ota.Settled{})
+	event := a.event(report.Event{Type: report.EventOutcome, Update: rec.ID, Outcome: &outcome, Failure: rec.Failure, Slot: rec.ToSlot})
+	event.Outcome = true
+	err := a.commit(next, &journal.Change{Box: &box, Ended: &outcome, Events: []journal.Event{event}})
+	if err != nil {
+		a.Log.Error("cannot write the history", "cause", err)
+		a.later()
+		return
+	}
+	a.Log.Info("update ended", "update", rec.ID, "result", rec.Phase, "version", rec.Offer.VersionCode)
+	a.clean(rec)
+	a.trouble(nil)
+	a.explain("", time.Time{})
+	a.planCheck()
+}
+
+// badOffer is how a failed update is remembered: what may be better tomorrow
+// is tried again tomorrow, all else waits for another offer or a person.
+func badOffer(rec ota.Record, now time.Time) ota.BadOffer {
+	bad := ota.BadOffer{Key: rec.Offer.Key(), Code: ota.CodeInternal}
+	if rec.Failure == nil {
+		return bad
+	}
+	bad.Code, bad.Text = rec.Failure.Code, rec.Failure.Text
+	if rec.Failure.Class == ota.Transient || coolsDown[rec.Failure.Code] {
+		bad.Until = now.Add(coolDown)
+	}
+	return bad
+}
+
+// coolDown is how long an offer rests that failed for a reason that passes.
+const coolDown = 24 * time.Hour
+
+var coolsDown = map[ota.Code]bool{
+	ota.CodeFirmwareMissing: true, ota.CodeNoSpace: true, ota.CodeFirmwareHTML: true,
+}
+
+// clean removes the staged file, but never a file that a person handed in.
+func (a *Agent) clean(rec ota.Record) {
+	if rec.ID == "" || rec.Offer.File != "" {
+		return
+	}
+	for _, path := range []string{a.staged(rec), a.staged(rec) + ".part"} {
+		if err := durable.Remove(durable.OS, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			a.Log.Warn("cannot remove the staged artifact", "cause", err)
+		}
+	}
+}
+
+// sweep removes staged artifacts that belong to no update under way.
+func (a *Agent) sweep() {
+	staged, _ := filepath.Glob(filepath.Join(a.Config.Download.Dir, "*.swu*")) // the pattern is well-formed
+	for _, path := range staged {
+		if a.rec.ID != "" && strings.HasPrefix(filepath.Base(path), a.rec.ID+".swu") {
+			continue
+		}
+		if err := durable.Remove(durable.OS, path); err != nil {
+			a.Log.Warn("cannot remove a stale artifact", "cause", err)
+		}
+	}
+}
+
+// boardFault classes what the board answered.
+func boardFault(err error) error {
+	code := ota.CodeBoard
+	if errors.Is(err, board.ErrEnvironment) {
+		code = ota.CodeBootEnvironment
+	}
+	return ota.NewTransient(code, err)
+}

@@ -1,0 +1,290 @@
+// Package agent is the loop of otad: it asks the server, performs the acts
+// that [ota.Next] orders, journals before it acts, and answers the verbs.
+//
+// Model: one goroutine (Run) owns the record; everything that takes time runs
+// in one worker goroutine and comes back as an event. A phase is committed to
+// the journal, together with the event that tells of it, before the act that
+// belongs to it begins; every act can be done again. So the way out of every
+// crash is the same: load the record, look at the board, go on.
+//
+// The board is the truth about which slot runs; the journal is the truth about
+// why. Reporting decides nothing.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"otad/agent/config"
+	"otad/agent/report"
+	"otad/board"
+	"otad/ota"
+	"otad/ota/journal"
+	"otad/ota/swu"
+)
+
+// Server is the catalogue of offers.
+type Server interface {
+	// Offer asks what there is for this box: newer than running, or exactly
+	// the version appoint if that is not 0. A fault with the code "nothing"
+	// when there is nothing for it.
+	Offer(ctx context.Context, running ota.Version, appoint int64) (ota.Offer, error)
+	// Offset is the server's clock minus the box's, false while unknown.
+	Offset() (time.Duration, bool)
+}
+
+// Fetch is one attempt to bring a file in.
+type Fetch struct {
+	URL      string
+	Path     string                        // where the whole file ends up
+	From     ota.Checkpoint                // resume from here
+	Save     func(ota.Checkpoint) error    // called after the prefix is durable
+	Progress func(done, total, rate int64) // bytes, bytes, bytes a second
+}
+
+// Fetcher brings artifacts in.
+type Fetcher interface {
+	Fetch(ctx context.Context, f Fetch) error
+}
+
+// Parts is what an agent is made of.
+type Parts struct {
+	Config  *config.Config
+	Journal *journal.Journal
+	// Recovered tells of a damaged journal that was replaced; nil when it was whole.
+	Recovered *journal.Recovery
+	Board     board.Board
+	Server    Server
+	Fetcher   Fetcher
+	Trust     *swu.Trust
+	Running   ota.Version // of the system that runs
+	Clock     *Clock
+	Log       *slog.Logger
+	Version   string // of otad
+	// Poll makes the agent ask the server by itself, as the service does.
+	Poll bool
+}
+
+// ErrRebooting is what Run returns after it asked for a restart of the box.
+var ErrRebooting = errors.New("agent: the box restarts")
+
+// Agent is the loop. Make it with New.
+type Agent struct {
+	Parts
+	calls  chan call       // what others want done by the loop
+	events chan workResult // what the worker found
+
+	// Owned by the loop.
+	rec        ota.Record
+	box        ota.Box
+	boot       board.Boot
+	booted     bool // the board answered
+	work       *worker
+	held       ota.Event     // could not be journalled yet
+	failures   int           // attempts in a row that could not journal or ask the board
+	wake       time.Time     // when to look again: a held event, a question to the policy
+	retryAfter time.Duration // what the server asked for with its last refusal
+	nextCheck  time.Time
+	checkFail  int // checks in a row without an answer
+	waiting    []chan<- checked
+	rebooting  bool
+
+	// What others see; guarded by mu.
+	mu       sync.Mutex
+	state    report.State
+	watchers map[chan struct{}]struct{}
+}
+
+// New makes an agent from its journal. It touches nothing yet.
+func New(p Parts) (*Agent, error) {
+	s, err := p.Journal.Load()
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{
+		Parts: p, rec: s.Update, box: s.Box,
+		calls: make(chan call), events: make(chan workResult),
+		watchers: make(map[chan struct{}]struct{}),
+	}
+	a.Clock.seen(a.box.LastGood)
+	a.show()
+	return a, nil
+}
+
+// Run works until ctx ends or the box is asked to restart (ErrRebooting).
+// What was under way goes on at the next Run from the journal.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.stopWork()
+	a.sweep()
+	if a.Recovered != nil {
+		a.Log.Warn("journal was damaged and is rebuilt", "kept", a.Recovered.Kept, "cause", a.Recovered.Cause)
+		a.note(report.Event{Type: report.EventJournalRecovered, Text: a.Recovered.Cause.Error()})
+	}
+	a.nextCheck = a.Clock.Now().Add(a.spread(min(a.checkEvery(), firstCheckWithin)))
+	a.lookAtBoard(ctx)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !a.rebooting {
+		timer.Reset(a.untilNext())
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case c := <-a.calls:
+			err := c.do(ctx)
+			a.show()
+			c.result <- err
+		case result := <-a.events:
+			a.finished(ctx, result)
+		case <-timer.C:
+			a.tick(ctx)
+		}
+		a.show()
+	}
+	return ErrRebooting
+}
+
+// firstCheckWithin bounds the wait for the first check after a start.
+const firstCheckWithin = 5 * time.Minute
+
+// untilNext is how long nothing happens by itself.
+func (a *Agent) untilNext() time.Duration {
+	next := a.wake
+	if a.Poll && a.booted && a.work == nil && a.rec.Phase == ota.PhaseIdle {
+		if next.IsZero() || a.nextCheck.Before(next) {
+			next = a.nextCheck
+		}
+	}
+	if next.IsZero() {
+		return time.Hour
+	}
+	// A clock that jumps must not stop the loop: look at least hourly.
+	return min(time.Hour, max(0, next.Sub(a.Clock.Now())))
+}
+
+// tick does what is due.
+func (a *Agent) tick(ctx context.Context) {
+	now := a.Clock.Now()
+	if !a.wake.IsZero() && !now.Before(a.wake) {
+		a.wake = time.Time{}
+		switch {
+		case !a.booted:
+			a.lookAtBoard(ctx)
+		case a.held != nil:
+			a.feed(ctx, a.held)
+		default:
+			a.perform(ctx, ota.Resume(a.rec))
+		}
+	}
+	if a.Poll && a.booted && a.work == nil && a.rec.Phase == ota.PhaseIdle && !now.Before(a.nextCheck) {
+		a.check(ctx, 0)
+	}
+}
+
+// lookAtBoard starts the life of the loop: which slot runs, and what follows.
+func (a *Agent) lookAtBoard(ctx context.Context) {
+	boot, err := a.Board.Current(ctx)
+	if err != nil {
+		a.Log.Error("cannot ask the board which slot runs", "cause", err)
+		a.later()
+		return
+	}
+	a.boot, a.booted, a.failures = boot, true, 0
+	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
+		"phase", a.rec.Phase, "update", a.rec.ID)
+	a.feed(ctx, ota.Booted{BootID: boot.ID, Slot: boot.Slot, Trial: boot.Trial})
+}
+
+// later sets the loop to try again what it could not do.
+func (a *Agent) later() {
+	a.failures++
+	wait := ota.Backoff(a.failures, time.Second, time.Minute, rand.Float64())
+	a.wake = a.Clock.Now().Add(wait)
+}
+
+// feed lets ota.Next decide what an event means, journals it and acts. An
+// event that cannot be journalled is held and fed again: nothing is done that
+// is not on record.
+func (a *Agent) feed(ctx context.Context, e ota.Event) {
+	before := a.rec
+	next, act := ota.Next(a.rec, e)
+	if err := a.commit(next, nil); err != nil {
+		a.Log.Error("cannot go on", "phase", a.rec.Phase, "cause", err)
+		a.held = e
+		a.later()
+		return
+	}
+	a.held, a.failures = nil, 0
+	if _, confirmed := e.(ota.Confirmed); confirmed {
+		a.boot.Trial = false
+	}
+	a.logChange(before, next)
+	a.perform(ctx, act)
+}
+
+// commit journals the record, if it changed, with the event that tells of a
+// new phase.
+func (a *Agent) commit(next ota.Record, more *journal.Change) error {
+	change := journal.Change{}
+	if more != nil {
+		change = *more
+	}
+	if next == a.rec && more == nil {
+		return nil
+	}
+	if next.Phase != a.rec.Phase {
+		next.ChangedAt = a.Clock.Now()
+		change.Events = append(change.Events, a.event(a.phaseEvent(next)))
+	}
+	change.Update = &next
+	if err := a.Journal.Commit(change); err != nil {
+		return err
+	}
+	a.rec = next
+	if change.Box != nil {
+		a.box = *change.Box
+	}
+	return nil
+}
+
+// call is something to be done by the loop, which owns the record.
+type call struct {
+	do     func(ctx context.Context) error // ctx is the loop's
+	result chan error                      // buffered
+}
+
+// inLoop lets the loop run do and waits for it.
+func (a *Agent) inLoop(ctx context.Context, do func(ctx context.Context) error) error {
+	c := call{do: do, result: make(chan error, 1)}
+	select {
+	case a.calls <- c:
+		return <-c.result
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// record journals, from the worker, an event that asks for no act.
+func (a *Agent) record(ctx context.Context, e ota.Event) error {
+	return a.inLoop(ctx, func(context.Context) error {
+		next, _ := ota.Next(a.rec, e)
+		return a.commit(next, nil)
+	})
+}
+
+func (a *Agent) logChange(before, next ota.Record) {
+	if next.Phase == before.Phase {
+		return
+	}
+	args := []any{"update", next.ID, "phase", next.Phase}
+	if next.ID == "" {
+		args = []any{"update", before.ID, "phase", next.Phase}
+	}
+	if next.Failure != nil {
+		args = append(args, "code", next.Failure.Code, "cause", next.Failure.Text)
+	}
+	a.Log.Info("phase", args...)
+}

@@ -1,0 +1,150 @@
+// Package config reads otad's one settings file.
+//
+// The file is TOML; durations and sizes carry units; unknown keys are refused
+// with their line and the nearest known key. [Load] returns settings that are
+// checked as a whole, with every default filled in: the rest of otad never
+// asks whether a setting is there. docs/configuration.md describes each key;
+// a test holds that page against this package.
+package config
+
+import (
+	"time"
+
+	"otad/ota/policy"
+)
+
+// Config is the whole file.
+type Config struct {
+	Device   Device   `toml:"device"`
+	Server   Server   `toml:"server"`
+	Firmware Firmware `toml:"firmware"`
+	Trust    Trust    `toml:"trust"`
+	MQTT     MQTT     `toml:"mqtt"`
+	Policy   Policy   `toml:"policy"`
+	Download Download `toml:"download"`
+	Board    Board    `toml:"board"`
+	Health   Health   `toml:"health"`
+	Control  Control  `toml:"control"`
+	State    State    `toml:"state"`
+	Log      Log      `toml:"log"`
+}
+
+// Device says who the box is.
+type Device struct {
+	Model    string `toml:"model"`    // devModelKey: a literal or file:PATH
+	Key      string `toml:"key"`      // devKey: a literal, mac:IFACE or file:PATH
+	Revision string `toml:"revision"` // hardware revision, for hardware-compatibility
+}
+
+// Server is the UpgradeLink server.
+type Server struct {
+	URL           string `toml:"url"`
+	AccessKey     string `toml:"access_key"`
+	SecretKeyFile string `toml:"secret_key_file"`
+	CA            string `toml:"ca"`    // private CA, PEM; "" for the system's. Holds for downloads too
+	Proxy         string `toml:"proxy"` // "" for the environment's. Holds for downloads too
+}
+
+// Firmware is the UpgradeLink URL application that carries the system.
+type Firmware struct {
+	URLKey      string `toml:"url_key"`
+	VersionFile string `toml:"version_file"` // versionCode and versionName of the running image
+}
+
+// Trust says whose artifacts are installed.
+type Trust struct {
+	CA []string `toml:"ca"` // files of PEM certificates
+}
+
+// MQTT is the operator's broker; none when Brokers is empty.
+type MQTT struct {
+	Brokers      []string `toml:"brokers"`
+	Prefix       string   `toml:"prefix"`
+	Username     string   `toml:"username"`
+	PasswordFile string   `toml:"password_file"`
+	CA           string   `toml:"ca"`
+	Certificate  string   `toml:"certificate"` // for mutual TLS
+	Key          string   `toml:"key"`
+	KeepAlive    Duration `toml:"keep_alive"`
+}
+
+// Policy says when.
+type Policy struct {
+	CheckEvery Duration `toml:"check_every"`
+	Windows    []Window `toml:"windows"`
+	Countdown  Duration `toml:"countdown"`
+}
+
+// Download says how firmware comes in.
+type Download struct {
+	Dir          string   `toml:"dir"` // staging; the state directory when empty
+	MaxSize      Size     `toml:"max_size"`
+	LimitBusy    Rate     `toml:"limit_busy"` // while somebody watches; 0 for no limit
+	LimitIdle    Rate     `toml:"limit_idle"`
+	LowSpeed     Rate     `toml:"low_speed"`
+	LowSpeedTime Duration `toml:"low_speed_time"`
+	RetryFirst   Duration `toml:"retry_first"`
+	RetryMax     Duration `toml:"retry_max"`
+	Checkpoint   Size     `toml:"checkpoint"`
+}
+
+// Board chooses the driver.
+type Board struct {
+	Driver string `toml:"driver"` // sim
+	Dir    string `toml:"dir"`    // sim: the directory of the box
+	Set    string `toml:"set"`    // the software set of artifacts with copies
+}
+
+// Health says how a new system proves itself.
+type Health struct {
+	Hooks   string   `toml:"hooks"` // a directory of executables, run in the order of their names
+	Timeout Duration `toml:"timeout"`
+}
+
+// Control is the local door.
+type Control struct {
+	Socket string `toml:"socket"`
+}
+
+// State is where otad keeps what it must not forget.
+type State struct {
+	Dir string `toml:"dir"`
+}
+
+// Log says how much is logged to standard error.
+type Log struct {
+	Level string `toml:"level"` // debug, info, warn, error
+}
+
+// Default is the configuration of an empty file; what has no default here must
+// be set.
+func Default() Config {
+	return Config{
+		Firmware: Firmware{VersionFile: "/etc/otad/version"},
+		Server:   Server{URL: "https://api.upgrade.toolsetlink.com"},
+		MQTT:     MQTT{Prefix: "otad", KeepAlive: Duration(60 * time.Second)},
+		Policy:   Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute)},
+		Download: Download{
+			MaxSize:      4 << 30,
+			LowSpeed:     1 << 10,
+			LowSpeedTime: Duration(30 * time.Second),
+			RetryFirst:   Duration(2 * time.Second),
+			RetryMax:     Duration(5 * time.Minute),
+			Checkpoint:   16 << 20,
+		},
+		Board:   Board{Set: "stable"},
+		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
+		Control: Control{Socket: "/run/otad.sock"},
+		State:   State{Dir: "/var/lib/otad"},
+		Log:     Log{Level: "info"},
+	}
+}
+
+// Rules is the policy's part in its own terms.
+func (c *Config) Rules() policy.Rules {
+	r := policy.Rules{Countdown: time.Duration(c.Policy.Countdown)}
+	for _, w := range c.Policy.Windows {
+		r.Windows = append(r.Windows, policy.Window(w))
+	}
+	return r
+}

@@ -1,0 +1,244 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"otad/ota"
+)
+
+// DefaultPath is where the file is when nobody says otherwise.
+const DefaultPath = "/etc/otad/otad.toml"
+
+// maxFile bounds the settings file and every file that it names for a value.
+const maxFile = 1 << 20
+
+// Load reads and checks the file at path. Faults have the code config.
+func Load(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, wrong("cannot read configuration: %w", err).
+			WithHint("name the file with --config FILE")
+	}
+	c, err := parse(data)
+	if err != nil {
+		return nil, wrong("cannot read configuration %q: %w", path, err)
+	}
+	if err := c.resolve(); err != nil {
+		return nil, wrong("cannot use configuration %q: %w", path, err)
+	}
+	return c, nil
+}
+
+func wrong(format string, args ...any) *ota.Fault {
+	return ota.NewPermanent(ota.CodeConfig, fmt.Errorf(format, args...))
+}
+
+func parse(data []byte) (*Config, error) {
+	c := Default()
+	decoder := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	err := decoder.Decode(&c)
+	var unknown *toml.StrictMissingError
+	var decode *toml.DecodeError
+	switch {
+	case errors.As(err, &unknown):
+		return nil, unknownKeys(unknown)
+	case errors.As(err, &decode):
+		line, _ := decode.Position()
+		text := strings.TrimPrefix(decode.Error(), "toml: ")
+		return nil, fmt.Errorf("line %d: %s: %s", line, strings.Join(decode.Key(), "."), text)
+	case err != nil:
+		return nil, err
+	}
+	return &c, nil
+}
+
+func unknownKeys(e *toml.StrictMissingError) error {
+	var list []error
+	known := knownKeys(reflect.TypeFor[Config](), "")
+	for i := range e.Errors {
+		line, _ := e.Errors[i].Position()
+		key := strings.Join(e.Errors[i].Key(), ".")
+		text := fmt.Sprintf("line %d: unknown key %q", line, key)
+		if near := nearest(key, known); near != "" {
+			text += fmt.Sprintf(", did you mean %q?", near)
+		}
+		list = append(list, errors.New(text))
+	}
+	return errors.Join(list...)
+}
+
+// knownKeys lists the full names of all keys, sections included.
+func knownKeys(t reflect.Type, prefix string) []string {
+	var keys []string
+	for i := range t.NumField() {
+		name := prefix + t.Field(i).Tag.Get("toml")
+		keys = append(keys, name)
+		if t.Field(i).Type.Kind() == reflect.Struct {
+			keys = append(keys, knownKeys(t.Field(i).Type, name+".")...)
+		}
+	}
+	return keys
+}
+
+// nearest returns the known key that takes the fewest edits, if they are few.
+func nearest(key string, known []string) string {
+	best, bestCost := "", len(key)/3+2
+	for _, k := range known {
+		if cost := edits(key, k); cost < bestCost {
+			best, bestCost = k, cost
+		}
+	}
+	return best
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// resolve fills in what depends on the box and checks the whole.
+func (c *Config) resolve() error {
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	var err error
+	c.Device.Model, err = identity("device.model", c.Device.Model)
+	check(err)
+	c.Device.Key, err = identity("device.key", c.Device.Key)
+	check(err)
+	check(httpURL("server.url", c.Server.URL))
+	if c.Server.Proxy != "" {
+		check(httpURL("server.proxy", c.Server.Proxy))
+	}
+	for key, value := range map[string]string{
+		"server.access_key": c.Server.AccessKey, "server.secret_key_file": c.Server.SecretKeyFile,
+		"firmware.url_key": c.Firmware.URLKey, "board.driver": c.Board.Driver,
+	} {
+		if value == "" {
+			check(fmt.Errorf("%s is not set", key))
+		}
+	}
+	if len(c.Trust.CA) == 0 {
+		check(errors.New("trust.ca is not set: only signed artifacts are installed, so a trusted CA is needed"))
+	}
+	if c.Policy.CheckEvery == 0 {
+		check(errors.New("policy.check_every must not be 0"))
+	}
+	if c.Download.Checkpoint < 1<<20 {
+		check(errors.New("download.checkpoint must be at least 1MiB"))
+	}
+	if c.Download.Dir == "" {
+		c.Download.Dir = filepath.Join(c.State.Dir, "staging")
+	}
+	if _, ok := logLevels[c.Log.Level]; !ok {
+		check(fmt.Errorf("log.level %q is not one of debug, info, warn, error", c.Log.Level))
+	}
+	return errors.Join(errs...)
+}
+
+// identity turns mac:IFACE and file:PATH into the value.
+func identity(key, value string) (string, error) {
+	switch kind, rest, _ := strings.Cut(value, ":"); {
+	case value == "":
+		return "", fmt.Errorf("%s is not set", key)
+	case kind == "mac" && rest != "" && !strings.Contains(rest, ":"):
+		iface, err := net.InterfaceByName(rest)
+		if err != nil || len(iface.HardwareAddr) == 0 {
+			return "", fmt.Errorf("%s: interface %q has no MAC address (or is not there)", key, rest)
+		}
+		return iface.HardwareAddr.String(), nil
+	case kind == "file":
+		data, err := readFile(rest)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", key, err)
+		}
+		if value = strings.TrimSpace(string(data)); value == "" {
+			return "", fmt.Errorf("%s: %q is empty", key, rest)
+		}
+	}
+	if len(value) > 128 {
+		return "", fmt.Errorf("%s is longer than 128 characters", key)
+	}
+	return value, nil
+}
+
+func httpURL(key, value string) error {
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return fmt.Errorf("%s %q is not an http or https URL", key, value)
+	}
+	return nil
+}
+
+// ReadSecret reads a secret from its file; the text never appears in an error.
+func ReadSecret(path string) (string, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return "", wrong("cannot read secret: %w", err)
+	}
+	secret := strings.TrimSpace(string(data))
+	if secret == "" {
+		return "", wrong("cannot read secret: %q is empty", path)
+	}
+	return secret, nil
+}
+
+// ReadFiles returns the content of each file, for certificates.
+func ReadFiles(paths ...string) ([][]byte, error) {
+	var list [][]byte
+	for _, path := range paths {
+		data, err := readFile(path)
+		if err != nil {
+			return nil, wrong("cannot read certificates: %w", err)
+		}
+		list = append(list, data)
+	}
+	return list, nil
+}
+
+// readFile reads a regular, small file.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%q is longer than %d bytes", path, maxFile)
+	}
+	return data, nil
+}

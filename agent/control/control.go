@@ -1,0 +1,167 @@
+// Package control is the set of verbs and the doors to them.
+//
+// A [Request] means the same at every door: the local socket, MQTT and, later,
+// the serial console. The agent implements [Verbs]; the doors carry requests
+// in and replies out, in one JSON form that is versioned and only added to.
+// docs/control.md describes it.
+//
+// Trust: the local socket belongs to root; what comes over MQTT is held to a
+// shorter list of verbs, to an expiry and to being acted on once.
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"otad/ota"
+)
+
+// Version of requests and replies.
+const Version = 1
+
+// The verbs.
+const (
+	Status  = "status"  // what goes on; Data is report.State
+	Check   = "check"   // ask the server now; an offer is accepted. Data is ota.Offer
+	Upgrade = "upgrade" // check if need be, and go on with the update. Data is report.State
+	Install = "install" // an artifact from a local file or a URL. Local doors only
+	Consent = "consent" // the viewer's answer
+	Cancel  = "cancel"  // stop the update under way
+	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
+)
+
+// Args are the arguments of all verbs; each takes its own and no other.
+type Args struct {
+	To         int64  `json:"to,omitempty"`          // upgrade: this versionCode and no other
+	Now        bool   `json:"now,omitempty"`         // upgrade, install: do not wait for window, viewer or consent
+	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL
+	BelowFloor bool   `json:"below_floor,omitempty"` // install: allow a version below the floor
+	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
+	Limit      int    `json:"limit,omitempty"`       // history: how many, 10 when absent
+}
+
+// allowed names the arguments that each verb takes.
+var allowed = map[string]Args{
+	Status:  {},
+	Check:   {},
+	Upgrade: {To: 1, Now: true},
+	Install: {Now: true, Source: "x", BelowFloor: true},
+	Consent: {Answer: "x"},
+	Cancel:  {},
+	History: {Limit: 1},
+}
+
+// Request asks for one verb.
+type Request struct {
+	V    int    `json:"v"`
+	Verb string `json:"verb"`
+	Args Args   `json:"args"`
+	// By says who asks, for the record and the history. The door sets it.
+	By string `json:"by,omitempty"`
+}
+
+// Reply answers a request.
+type Reply struct {
+	V    int             `json:"v"`
+	OK   bool            `json:"ok"`
+	Code ota.Code        `json:"code,omitempty"` // of the fault, when not OK
+	Text string          `json:"text,omitempty"`
+	Hint string          `json:"hint,omitempty"`
+	Data json.RawMessage `json:"data,omitempty"`
+}
+
+// Verbs is the agent. Do returns data that marshals to JSON, or a fault.
+type Verbs interface {
+	Do(ctx context.Context, r Request) (any, error)
+}
+
+// Answer checks r, lets verbs act on it and makes the reply.
+func Answer(ctx context.Context, verbs Verbs, r Request) Reply {
+	if err := r.check(); err != nil {
+		return refusal(err)
+	}
+	data, err := verbs.Do(ctx, r)
+	if err != nil {
+		return refusal(err)
+	}
+	raw, err := json.Marshal(data)
+	if err != nil {
+		return refusal(fmt.Errorf("cannot encode the answer of %q: %w", r.Verb, err))
+	}
+	return Reply{V: Version, OK: true, Data: raw}
+}
+
+func refusal(err error) Reply {
+	f := ota.FaultOf(err)
+	return Reply{V: Version, Code: f.Code, Text: f.Error(), Hint: f.Hint}
+}
+
+// Err is the fault that the reply tells of, nil when it is OK.
+func (r Reply) Err() error {
+	if r.OK {
+		return nil
+	}
+	return ota.NewRefused(r.Code, errors.New(r.Text)).WithHint(r.Hint)
+}
+
+func usage(format string, args ...any) error {
+	return ota.NewRefused(ota.CodeUsage, fmt.Errorf(format, args...))
+}
+
+// check holds a request to the version, the verbs and their arguments.
+func (r Request) check() error {
+	if r.V != Version {
+		return usage("cannot follow request: version %d is not known, want %d", r.V, Version)
+	}
+	takes, ok := allowed[r.Verb]
+	if !ok {
+		return usage("cannot follow request: verb %q is not known", r.Verb)
+	}
+	given := r.Args
+	for name, odd := range map[string]bool{
+		"to":          given.To != 0 && takes.To == 0,
+		"now":         given.Now && !takes.Now,
+		"source":      given.Source != "" && takes.Source == "",
+		"below_floor": given.BelowFloor && !takes.BelowFloor,
+		"answer":      given.Answer != "" && takes.Answer == "",
+		"limit":       given.Limit != 0 && takes.Limit == 0,
+	} {
+		if odd {
+			return usage("cannot follow %q: it takes no argument %q", r.Verb, name)
+		}
+	}
+	switch {
+	case given.To < 0, given.Limit < 0:
+		return usage("cannot follow %q: a negative number makes no sense", r.Verb)
+	case r.Verb == Consent && given.Answer != "accept" && given.Answer != "decline":
+		return usage("cannot follow %q: answer is %q, want \"accept\" or \"decline\"", r.Verb, given.Answer)
+	case r.Verb == Install && given.Source == "":
+		return usage("cannot follow %q: source is missing", r.Verb)
+	}
+	return nil
+}
+
+// decode reads one JSON value of at most limit bytes into v and refuses
+// members that it does not know, so that a misspelt argument is no surprise.
+func decode(data io.Reader, limit int64, v any) error {
+	raw, err := io.ReadAll(io.LimitReader(data, limit+1))
+	if err != nil {
+		return err
+	}
+	if int64(len(raw)) > limit {
+		return fmt.Errorf("longer than %d bytes", limit)
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("more than one JSON value")
+	}
+	return nil
+}

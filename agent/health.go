@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"otad/board"
+	"otad/ota"
+)
+
+// checkHealth judges the system on trial: it is the version that was promised,
+// the board is content, and every hook agrees before the deadline. That this
+// code runs, has read its configuration and its journal, is proved by running.
+func (a *Agent) checkHealth(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	if want := rec.Offer.VersionCode; want != 0 && a.Running.Code != want {
+		return nil, ota.NewPermanent(ota.CodeVersionMismatch,
+			fmt.Errorf("cannot confirm the new system: it says that it is version %d, %d was offered", a.Running.Code, want)).
+			WithHint("the image's version file does not fit the version on the server")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.Config.Health.Timeout))
+	defer cancel()
+	if h, ok := a.Board.(board.Health); ok {
+		if err := h.Health(ctx); err != nil {
+			return nil, unhealthy(fmt.Errorf("the board: %w", err))
+		}
+	}
+	hooks, err := healthHooks(a.Config.Health.Hooks)
+	if err != nil {
+		return nil, unhealthy(err)
+	}
+	for _, hook := range hooks {
+		if err := runHook(ctx, hook); err != nil {
+			return nil, unhealthy(fmt.Errorf("hook %q: %w", filepath.Base(hook), err))
+		}
+	}
+	return ota.Healthy{}, nil
+}
+
+func unhealthy(err error) error {
+	return ota.NewPermanent(ota.CodeUnhealthy, fmt.Errorf("cannot confirm the new system: %w", err))
+}
+
+// healthHooks lists the executables in dir in the order of their names. No
+// such directory: no hooks.
+func healthHooks(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var hooks []string
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		if info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			hooks = append(hooks, filepath.Join(dir, e.Name()))
+		}
+	}
+	return hooks, nil
+}
+
+// maxHookOutput bounds what is kept of what a hook says.
+const maxHookOutput = 2048
+
+// runHook runs one hook in a clean environment until it ends or ctx does; then
+// it is killed together with what it started.
+func runHook(ctx context.Context, path string) error {
+	var out limitedBuffer
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"}
+	cmd.Dir = "/"
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.WaitDelay = time.Second
+	ownGroup(cmd)
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return errors.New("took longer than the health time-out")
+	}
+	if said := strings.TrimSpace(out.String()); err != nil && said != "" {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return err
+}
+
+// limitedBuffer keeps the first maxHookOutput bytes and takes the rest.
+type limitedBuffer struct{ bytes.Buffer }
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.Buffer.Write(p[:min(len(p), max(0, maxHookOutput-b.Len()))])
+	return len(p), nil
+}

@@ -1,0 +1,144 @@
+// Package report tells the operator: it holds the payloads that leave the box
+// and publishes them.
+//
+// Three kinds leave: `state` is retained and complete, so that whoever comes
+// late sees everything; `progress` is small, frequent and may be lost; an
+// `event` is kept in the durable outbox until the broker has it, so it arrives
+// late if need be, at least once, in order of its seq. A lost report neither
+// fails nor delays an update. docs/mqtt.md describes them for operators.
+package report
+
+import (
+	"encoding/json"
+	"time"
+
+	"otad/ota"
+)
+
+// Version is the version of all payloads: a change that is not an addition
+// makes a new one.
+const Version = 1
+
+// State is all that can be said about the box now. It is the answer of
+// `status` at every door and the retained message on `state`.
+type State struct {
+	V      int       `json:"v"`
+	Online bool      `json:"online"`
+	Time   time.Time `json:"time"`
+	Agent  string    `json:"agent"` // version of otad
+	Model  string    `json:"model"`
+	Device string    `json:"device"`
+
+	Version ota.Version `json:"version"` // of the running system
+	Slot    string      `json:"slot"`
+	Trial   bool        `json:"trial,omitempty"`
+	Floor   string      `json:"floor,omitempty"`
+
+	Phase    ota.Phase `json:"phase"`
+	Stage    string    `json:"stage,omitempty"` // verify, write, read-back while installing
+	Percent  int       `json:"percent"`         // of the phase, 0 to 100
+	Transfer *Transfer `json:"transfer,omitempty"`
+	Update   *Update   `json:"update,omitempty"` // the one under way
+
+	Reason  string       `json:"reason,omitempty"`   // why it does not go on now
+	GoesOn  *time.Time   `json:"goes_on,omitempty"`  // when it does by itself, if known
+	Trouble *ota.Failure `json:"trouble,omitempty"`  // what is being tried again
+	CheckAt *time.Time   `json:"check_at,omitempty"` // the next check; none is planned when absent
+	Checked *time.Time   `json:"checked,omitempty"`  // the last check that was answered
+
+	Last *ota.Outcome `json:"last,omitempty"` // how the last update ended
+}
+
+// Transfer is how far a transfer of bytes is.
+type Transfer struct {
+	DoneBytes      int64 `json:"done_bytes"`
+	TotalBytes     int64 `json:"total_bytes"` // 0 while unknown
+	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
+	ETASeconds     int64 `json:"eta_seconds,omitempty"`
+}
+
+// Update is the update under way.
+type Update struct {
+	ID     string          `json:"id"`
+	To     ota.Version     `json:"to"`
+	Type   ota.UpgradeType `json:"type"`
+	By     string          `json:"by"`
+	Prompt string          `json:"prompt,omitempty"`
+}
+
+// Progress is the short form of State while something moves.
+type Progress struct {
+	V        int       `json:"v"`
+	Update   string    `json:"update"`
+	Phase    ota.Phase `json:"phase"`
+	Stage    string    `json:"stage,omitempty"`
+	Percent  int       `json:"percent"`
+	Transfer *Transfer `json:"transfer,omitempty"`
+}
+
+// Event types, only ever added.
+const (
+	EventPhase            = "phase"             // the update entered a phase
+	EventOutcome          = "outcome"           // the update ended; Outcome says how
+	EventJournalRecovered = "journal-recovered" // the journal was damaged and rebuilt
+)
+
+// Event is something that the operator must learn. Consumers drop what they
+// have seen by ID; Seq grows with every event of a box.
+type Event struct {
+	V       int          `json:"v"`
+	ID      string       `json:"id"`
+	Seq     uint64       `json:"seq"`
+	Time    time.Time    `json:"time"`
+	Type    string       `json:"type"`
+	Update  string       `json:"update,omitempty"`
+	Phase   ota.Phase    `json:"phase,omitempty"`
+	To      *ota.Version `json:"to,omitempty"`
+	Slot    string       `json:"slot,omitempty"`
+	Text    string       `json:"text,omitempty"`
+	Failure *ota.Failure `json:"failure,omitempty"`
+	Outcome *ota.Outcome `json:"outcome,omitempty"`
+}
+
+// Offline is the last will: what the broker says in the box's name when it is
+// gone.
+func Offline(model, device string) []byte {
+	data, err := json.Marshal(struct {
+		V      int    `json:"v"`
+		Online bool   `json:"online"`
+		Model  string `json:"model"`
+		Device string `json:"device"`
+	}{Version, false, model, device})
+	if err != nil {
+		panic(err) // plain strings always marshal
+	}
+	return data
+}
+
+// Topics names the box's place on the broker.
+type Topics struct{ Prefix, Model, Device string }
+
+func (t Topics) own(leaf string) string {
+	return t.Prefix + "/" + t.Model + "/" + t.Device + "/" + leaf
+}
+
+// State is where the retained state is.
+func (t Topics) State() string { return t.own("state") }
+
+// Progress is where progress goes.
+func (t Topics) Progress() string { return t.own("progress") }
+
+// Event is where events go.
+func (t Topics) Event() string { return t.own("event") }
+
+// Command is where the box takes commands of its own.
+func (t Topics) Command() string { return t.own("cmd") }
+
+// Result is where it answers.
+func (t Topics) Result() string { return t.own("result") }
+
+// Commands lists every topic that carries commands for the box: its own, its
+// model's and everybody's.
+func (t Topics) Commands() []string {
+	return []string{t.Command(), t.Prefix + "/" + t.Model + "/all/cmd", t.Prefix + "/all/cmd"}
+}

@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"time"
+
+	"otad/agent/report"
+	"otad/ota"
+	"otad/ota/journal"
+)
+
+// State is what the agent says of itself now. Safe for concurrent use.
+func (a *Agent) State() report.State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.state
+	s.Time = a.Clock.Now()
+	return s
+}
+
+// Watch returns a channel that gets a value when State may have changed;
+// several changes may be one value. stop ends it.
+func (a *Agent) Watch() (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.watchers[c] = struct{}{}
+	return c, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.watchers, c)
+	}
+}
+
+// edit changes the visible state and tells the watchers.
+func (a *Agent) edit(change func(s *report.State)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(&a.state)
+	for c := range a.watchers {
+		select {
+		case c <- struct{}{}:
+		default: // it has not looked yet
+		}
+	}
+}
+
+// show copies what the loop owns into the visible state. Only the loop calls it.
+func (a *Agent) show() {
+	a.edit(func(s *report.State) {
+		s.V, s.Online, s.Agent = report.Version, true, a.Version
+		s.Model, s.Device = a.Config.Device.Model, a.Config.Device.Key
+		s.Version, s.Slot, s.Trial = a.Running, a.boot.Slot, a.boot.Trial
+		s.Floor, s.Last = a.box.Floor, a.box.Last
+		if s.Phase != a.rec.Phase {
+			s.Percent, s.Transfer, s.Stage = 0, nil, ""
+		}
+		s.Phase, s.Update = a.rec.Phase, nil
+		if a.rec.ID != "" {
+			s.Update = &report.Update{ID: a.rec.ID, Type: a.rec.Offer.Type, By: a.rec.By, Prompt: a.rec.Offer.Prompt,
+				To: ota.Version{Code: a.rec.Offer.VersionCode, Name: a.rec.Offer.VersionName}}
+		}
+		s.CheckAt, s.Checked = nil, optional(a.box.CheckAt)
+		if a.Poll && a.rec.Phase == ota.PhaseIdle {
+			s.CheckAt = optional(a.nextCheck)
+		}
+	})
+}
+
+func optional(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC().Truncate(time.Second)
+	return &t
+}
+
+// progress shows how far the act is. The worker calls it.
+func (a *Agent) progress(stage string, done, total, rate int64) {
+	a.edit(func(s *report.State) {
+		s.Stage, s.Percent, s.Transfer = stage, report.Percent(done, total), nil
+		if done != 0 || total != 0 {
+			s.Transfer = report.TransferOf(done, total, rate)
+		}
+	})
+}
+
+// explain shows why it does not go on, and when it will.
+func (a *Agent) explain(reason string, at time.Time) {
+	a.edit(func(s *report.State) { s.Reason, s.GoesOn = reason, optional(at) })
+}
+
+// trouble shows the fault that is being tried again; nil clears it.
+func (a *Agent) trouble(f *ota.Fault) {
+	a.edit(func(s *report.State) { s.Trouble = ota.FailureOf(f) })
+}
+
+// event makes an event for the outbox.
+func (a *Agent) event(e report.Event) journal.Event {
+	e.V, e.ID, e.Time = report.Version, rand.Text()[:12], a.Clock.Now()
+	data, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // a struct of plain values always marshals
+	}
+	return journal.Event{Payload: data}
+}
+
+func (a *Agent) phaseEvent(next ota.Record) report.Event {
+	e := report.Event{Type: report.EventPhase, Update: next.ID, Phase: next.Phase, Slot: next.ToSlot, Failure: next.Failure}
+	if next.ID != "" {
+		e.To = &ota.Version{Code: next.Offer.VersionCode, Name: next.Offer.VersionName}
+	}
+	return e
+}
+
+// note puts an event into the outbox by itself; one that cannot be kept is logged.
+func (a *Agent) note(e report.Event) {
+	if err := a.Journal.Commit(journal.Change{Events: []journal.Event{a.event(e)}}); err != nil {
+		a.Log.Error("cannot keep event", "type", e.Type, "cause", err)
+	}
+}

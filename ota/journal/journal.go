@@ -1,0 +1,280 @@
+// Package journal keeps what otad must not forget, in one bbolt file: the
+// record of the update under way, what is remembered of the box, the history,
+// the outbox of events and the ids of commands already acted on.
+//
+// Model: one process, one writer. A [Change] is committed in one transaction,
+// so a phase and the event that tells of it are durable together or not at
+// all. Intent is committed before the act.
+//
+// Crash assumptions: a bbolt commit is atomic on a medium that honours fsync.
+// The file is created aside and renamed into place. A file that is damaged
+// all the same (bbolt panics on such files) is kept aside under a dated name
+// and a fresh one is started; the caller rebuilds the record from the board.
+package journal
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"otad/ota"
+)
+
+// Bounds of what is kept; the oldest goes first.
+const (
+	MaxHistory  = 50
+	MaxOutbox   = 256
+	MaxCommands = 256
+)
+
+// schema is the version of what is in the buckets.
+const schema = 1
+
+// Names of buckets and keys, persisted: since schema 1.
+var (
+	bucketMeta     = []byte("meta")     // schema
+	bucketState    = []byte("state")    // update, box
+	bucketHistory  = []byte("history")  // number → ota.Outcome
+	bucketOutbox   = []byte("outbox")   // number → Entry
+	bucketCommands = []byte("commands") // number → commandMark
+	keySchema      = []byte("schema")
+	keyUpdate      = []byte("update")
+	keyBox         = []byte("box")
+	buckets        = [][]byte{bucketMeta, bucketState, bucketHistory, bucketOutbox, bucketCommands}
+)
+
+// Journal is the open file.
+type Journal struct{ db *bbolt.DB }
+
+// State is what is loaded at start.
+type State struct {
+	Update ota.Record
+	Box    ota.Box
+}
+
+// Change is what one commit writes; nil and empty members stay as they are.
+type Change struct {
+	Update  *ota.Record
+	Box     *ota.Box
+	Ended   *ota.Outcome // appended to the history
+	Events  []Event      // appended to the outbox
+	Command string       // an id to remember as acted on
+}
+
+// Event is a message for the operator that must arrive, sooner or later.
+type Event struct {
+	Payload json.RawMessage
+	Outcome bool // tells how an update ended: dropped last when the outbox is full
+}
+
+// Entry is an event in the outbox. Seq grows by at least one from entry to entry and
+// is never used twice.
+type Entry struct {
+	Seq     uint64          `json:"-"`
+	Payload json.RawMessage `json:"payload"`
+	Outcome bool            `json:"outcome,omitempty"`
+}
+
+type commandMark struct {
+	ID string `json:"id"`
+}
+
+// Load returns the record and the box. A fresh journal gives an idle record.
+func (j *Journal) Load() (State, error) {
+	s := State{Update: ota.Record{Phase: ota.PhaseIdle}}
+	err := j.view(func(tx *bbolt.Tx) error {
+		state := tx.Bucket(bucketState)
+		for key, into := range map[string]any{string(keyUpdate): &s.Update, string(keyBox): &s.Box} {
+			if data := state.Get([]byte(key)); data != nil {
+				if err := json.Unmarshal(data, into); err != nil {
+					return fmt.Errorf("%s: %w", key, err)
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return State{}, fault("read", err)
+	}
+	return s, nil
+}
+
+// Commit writes c in one transaction; it is durable when Commit returns nil.
+func (j *Journal) Commit(c Change) error {
+	return fault("write", j.update(func(tx *bbolt.Tx) error {
+		state := tx.Bucket(bucketState)
+		if c.Update != nil {
+			if err := putJSON(state, keyUpdate, c.Update); err != nil {
+				return err
+			}
+		}
+		if c.Box != nil {
+			if err := putJSON(state, keyBox, c.Box); err != nil {
+				return err
+			}
+		}
+		if c.Ended != nil {
+			if err := appendTo(tx.Bucket(bucketHistory), c.Ended, MaxHistory); err != nil {
+				return err
+			}
+		}
+		if c.Command != "" {
+			if err := appendTo(tx.Bucket(bucketCommands), commandMark{ID: c.Command}, MaxCommands); err != nil {
+				return err
+			}
+		}
+		return enqueue(tx.Bucket(bucketOutbox), c.Events)
+	}))
+}
+
+// History returns up to n outcomes, the newest first.
+func (j *Journal) History(n int) ([]ota.Outcome, error) {
+	var list []ota.Outcome
+	err := j.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketHistory).Cursor()
+		for k, v := c.Last(); k != nil && len(list) < n; k, v = c.Prev() {
+			var o ota.Outcome
+			if err := json.Unmarshal(v, &o); err != nil {
+				return err
+			}
+			list = append(list, o)
+		}
+		return nil
+	})
+	return list, fault("read", err)
+}
+
+// CommandSeen tells whether the command id was acted on already.
+func (j *Journal) CommandSeen(id string) (bool, error) {
+	seen := false
+	err := j.view(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketCommands).ForEach(func(_, v []byte) error {
+			var mark commandMark
+			if err := json.Unmarshal(v, &mark); err != nil {
+				return err
+			}
+			seen = seen || mark.ID == id
+			return nil
+		})
+	})
+	return seen, fault("read", err)
+}
+
+// Pending returns up to n events of the outbox, the oldest first.
+func (j *Journal) Pending(n int) ([]Entry, error) {
+	var list []Entry
+	err := j.view(func(tx *bbolt.Tx) error {
+		c := tx.Bucket(bucketOutbox).Cursor()
+		for k, v := c.First(); k != nil && len(list) < n; k, v = c.Next() {
+			var e Entry
+			if err := json.Unmarshal(v, &e); err != nil {
+				return err
+			}
+			e.Seq = binary.BigEndian.Uint64(k)
+			list = append(list, e)
+		}
+		return nil
+	})
+	return list, fault("read", err)
+}
+
+// Delivered removes an event from the outbox.
+func (j *Journal) Delivered(seq uint64) error {
+	return fault("write", j.update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketOutbox).Delete(number(seq))
+	}))
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return fault("close", j.db.Close()) }
+
+func (j *Journal) view(f func(*bbolt.Tx) error) error {
+	return guarded(func() error { return j.db.View(f) })
+}
+
+func (j *Journal) update(f func(*bbolt.Tx) error) error {
+	return guarded(func() error { return j.db.Update(f) })
+}
+
+func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+func putJSON(b *bbolt.Bucket, key []byte, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return b.Put(key, data)
+}
+
+// appendTo adds v at the end and drops the oldest above limit.
+func appendTo(b *bbolt.Bucket, v any, limit int) error {
+	seq, err := b.NextSequence()
+	if err != nil {
+		return err
+	}
+	if err := putJSON(b, number(seq), v); err != nil {
+		return err
+	}
+	return trim(b, limit, func([]byte) bool { return true })
+}
+
+// enqueue adds events to the outbox. Above the bound the oldest that is no
+// outcome goes first, then the oldest of all.
+func enqueue(b *bbolt.Bucket, events []Event) error {
+	for _, e := range events {
+		seq, err := b.NextSequence()
+		if err != nil {
+			return err
+		}
+		if err := putJSON(b, number(seq), Entry{Payload: e.Payload, Outcome: e.Outcome}); err != nil {
+			return err
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	expendable := func(v []byte) bool {
+		var e Entry
+		return json.Unmarshal(v, &e) != nil || !e.Outcome
+	}
+	if err := trim(b, MaxOutbox, expendable); err != nil {
+		return err
+	}
+	return trim(b, MaxOutbox, func([]byte) bool { return true })
+}
+
+// trim deletes the oldest entries that may go until at most limit are left.
+func trim(b *bbolt.Bucket, limit int, mayGo func(v []byte) bool) error {
+	count := 0
+	if err := b.ForEach(func(_, _ []byte) error { count++; return nil }); err != nil {
+		return err
+	}
+	var old [][]byte
+	c := b.Cursor()
+	for k, v := c.First(); k != nil && count-len(old) > limit; k, v = c.Next() {
+		if mayGo(v) {
+			old = append(old, append([]byte(nil), k...))
+		}
+	}
+	for _, k := range old {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault classes err; nil stays nil.
+func fault(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return ota.NewTransient(ota.CodeJournal, fmt.Errorf("cannot %s journal: %w", verb, err)).
+		WithHint("check that the state directory is writable and has room")
+}
+
+// Stamp is the dated suffix of a damaged file kept aside.
+func stamp(at time.Time) string { return at.UTC().Format("20060102-150405") }

@@ -1,0 +1,349 @@
+package ota
+
+import "fmt"
+
+// Act is what the agent does next. Every act is idempotent: after a crash it
+// is done again from the record.
+type Act string
+
+const (
+	ActNone        Act = "none"
+	ActAskDownload Act = "ask-download" // ask the policy; Allowed when it says yes
+	ActDownload    Act = "download"     // Fetched or Failed
+	ActAskInstall  Act = "ask-install"  // ask the policy; Allowed when it says yes
+	ActInstall     Act = "install"      // choose the idle slot, verify, write, read back; Written or Failed
+	ActArm         Act = "arm"          // Armed or Failed
+	ActAskReboot   Act = "ask-reboot"   // ask the policy; Allowed when it says yes
+	ActReboot      Act = "reboot"       // ends the process
+	ActCheckHealth Act = "check-health" // Healthy or Failed
+	ActConfirm     Act = "confirm"      // Confirmed or Failed
+	ActReject      Act = "reject"       // give up the slot on trial; Rejected or Failed
+	ActSettle      Act = "settle"       // write the history, the floor and the bad offer; Settled
+)
+
+// Event is something that happened. The types of this file implement it.
+type Event interface{ event() }
+
+type (
+	// Booted comes first at every start of the agent: what the board says.
+	Booted struct {
+		BootID string
+		Slot   string // the slot that runs
+		Trial  bool   // the board says: not confirmed
+	}
+	// Accepted starts an update. The record carries ID, Offer, By, Force,
+	// Below, Consent, From, FromSlot and StartedAt; the rest is ignored.
+	Accepted struct{ Record Record }
+	// Allowed is the policy's yes to the question that was asked.
+	Allowed struct{}
+	// Progressed: a download checkpoint was made.
+	Progressed struct{ Checkpoint Checkpoint }
+	// Fetched: the artifact is staged whole in File.
+	Fetched struct{ File string }
+	// Targeted: the idle slot was chosen, before it is touched.
+	Targeted struct{ Slot string }
+	// Written: the slot holds the image, read back from the medium.
+	Written struct{ Image Image }
+	// Armed: the bootloader will try the slot. BootID is of the boot that still runs.
+	Armed struct{ BootID string }
+	// Healthy: the system on trial passed its checks.
+	Healthy struct{}
+	// Confirmed: the slot on trial is permanent.
+	Confirmed struct{}
+	// Rejected: the slot on trial was given up; the next boot starts the old one.
+	Rejected struct{}
+	// Failed: the act could not be done.
+	Failed struct{ Fault *Fault }
+	// Cancelled: a person (By) stopped the update.
+	Cancelled struct{ By string }
+	// Consented: the viewer answered.
+	Consented struct{ Consent Consent }
+	// Pressed: a person said: now. It overrides the policy.
+	Pressed struct{}
+	// Settled: the outcome is in the history.
+	Settled struct{}
+)
+
+func (Booted) event()     {}
+func (Accepted) event()   {}
+func (Allowed) event()    {}
+func (Progressed) event() {}
+func (Fetched) event()    {}
+func (Targeted) event()   {}
+func (Written) event()    {}
+func (Armed) event()      {}
+func (Healthy) event()    {}
+func (Confirmed) event()  {}
+func (Rejected) event()   {}
+func (Failed) event()     {}
+func (Cancelled) event()  {}
+func (Consented) event()  {}
+func (Pressed) event()    {}
+func (Settled) event()    {}
+
+// Limits that keep an update from going round for ever.
+const (
+	MaxAttempts = 10 // faults in one phase without progress
+	MaxChanges  = 40 // phase changes of one update
+	MaxBoots    = 6  // boots of the new system on trial
+)
+
+// Resume is the act that belongs to a record: what to do after a restart when
+// nothing else happened.
+func Resume(r Record) Act {
+	switch r.Phase {
+	case PhaseOffered:
+		return ActAskDownload
+	case PhaseDownloading:
+		return ActDownload
+	case PhaseDownloaded:
+		return ActAskInstall
+	case PhaseInstalling:
+		return ActInstall
+	case PhaseInstalled:
+		return ActArm
+	case PhaseArmed:
+		return ActAskReboot
+	case PhaseTrial:
+		switch {
+		case r.Failure != nil:
+			return ActReject
+		case r.Healthy:
+			return ActConfirm
+		}
+		return ActCheckHealth
+	case PhaseConfirmed, PhaseRolledBack, PhaseFailed:
+		return ActSettle
+	}
+	return ActNone
+}
+
+// Next says what follows from an event: the record to journal, then the act to
+// perform. An event that has no meaning in the record's phase (it came too
+// late) changes nothing and asks for nothing.
+func Next(r Record, e Event) (Record, Act) {
+	before := r.Phase
+	next, act := step(r, e)
+	if next.Phase != before {
+		next.Attempts = 0
+		next.Changes++
+		if next.Changes > MaxChanges && !next.Phase.Ended() && next.Phase != PhaseTrial && next.Phase != PhaseIdle {
+			return fail(next, NewPermanent(CodeAttempts, fmt.Errorf("cannot finish update: more than %d phase changes", MaxChanges)))
+		}
+	}
+	return next, act
+}
+
+func step(r Record, e Event) (Record, Act) {
+	switch e := e.(type) {
+	case Booted:
+		return booted(r, e)
+	case Cancelled:
+		return cancelled(r, e)
+	case Consented:
+		return consented(r, e)
+	case Pressed:
+		return pressed(r)
+	case Failed:
+		return failed(r, e.Fault)
+	}
+	switch r.Phase {
+	case PhaseIdle, "":
+		if e, ok := e.(Accepted); ok {
+			return accepted(e.Record)
+		}
+	case PhaseOffered:
+		if _, ok := e.(Allowed); ok {
+			return enter(r, PhaseDownloading)
+		}
+	case PhaseDownloading:
+		return downloading(r, e)
+	case PhaseDownloaded:
+		if _, ok := e.(Allowed); ok {
+			return enter(r, PhaseInstalling)
+		}
+	case PhaseInstalling:
+		return installing(r, e)
+	case PhaseInstalled:
+		if e, ok := e.(Armed); ok {
+			r.BootID = e.BootID
+			return enter(r, PhaseArmed)
+		}
+	case PhaseArmed:
+		if _, ok := e.(Allowed); ok {
+			return r, ActReboot
+		}
+	case PhaseTrial:
+		return trial(r, e)
+	case PhaseConfirmed, PhaseRolledBack, PhaseFailed:
+		if _, ok := e.(Settled); ok {
+			return Record{Phase: PhaseIdle}, ActNone
+		}
+	}
+	return r, ActNone
+}
+
+// enter changes the phase and returns the act that belongs to it.
+func enter(r Record, p Phase) (Record, Act) {
+	r.Phase = p
+	return r, Resume(r)
+}
+
+func fail(r Record, f *Fault) (Record, Act) {
+	r.Failure = FailureOf(f)
+	return enter(r, PhaseFailed)
+}
+
+func accepted(in Record) (Record, Act) {
+	return enter(Record{
+		ID: in.ID, Offer: in.Offer, By: in.By, Force: in.Force, Below: in.Below,
+		Consent: in.Consent, From: in.From, FromSlot: in.FromSlot, StartedAt: in.StartedAt,
+	}, PhaseOffered)
+}
+
+func downloading(r Record, e Event) (Record, Act) {
+	switch e := e.(type) {
+	case Progressed:
+		if e.Checkpoint.SyncedBytes > r.Download.SyncedBytes {
+			r.Attempts = 0
+		}
+		r.Download = e.Checkpoint
+	case Fetched:
+		r.File = e.File
+		return enter(r, PhaseDownloaded)
+	}
+	return r, ActNone
+}
+
+func installing(r Record, e Event) (Record, Act) {
+	switch e := e.(type) {
+	case Targeted:
+		r.ToSlot = e.Slot
+	case Written:
+		r.Image = e.Image
+		return enter(r, PhaseInstalled)
+	}
+	return r, ActNone
+}
+
+func trial(r Record, e Event) (Record, Act) {
+	switch e.(type) {
+	case Healthy:
+		if r.Failure == nil {
+			r.Healthy = true
+		}
+		return r, Resume(r)
+	case Confirmed:
+		return enter(r, PhaseConfirmed)
+	case Rejected:
+		return r, ActReboot
+	}
+	return r, ActNone
+}
+
+// booted reconciles the record with the board, which is the truth about which
+// slot runs.
+func booted(r Record, e Booted) (Record, Act) {
+	if e.Trial && (r.Phase == PhaseIdle || r.Phase == "") {
+		// A system on trial that the journal knows nothing of (it was lost):
+		// judge it like any other, or the bootloader will give it up.
+		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
+	}
+	tried := r.Phase == PhaseInstalled || r.Phase == PhaseArmed || r.Phase == PhaseTrial
+	switch {
+	case tried && e.Slot == r.ToSlot:
+		// The bootloader started the new system.
+		r.Phase = PhaseTrial
+		if r.BootID != e.BootID {
+			r.BootID = e.BootID
+			r.Boots++
+		}
+		if r.Boots > MaxBoots && r.Failure == nil {
+			r.Failure = FailureOf(NewPermanent(CodeAttempts,
+				fmt.Errorf("cannot confirm the new system: it was started %d times", r.Boots)))
+		}
+		return r, Resume(r)
+	case r.Phase == PhaseTrial, r.Phase == PhaseArmed && r.BootID != e.BootID:
+		// Tried, and the old system runs again.
+		if r.Failure == nil {
+			r.Failure = FailureOf(NewPermanent(CodeNeverCameUp,
+				fmt.Errorf("cannot start the new system: the bootloader went back to slot %q", e.Slot)))
+		}
+		return enter(r, PhaseRolledBack)
+	}
+	return r, Resume(r)
+}
+
+// failed sorts a fault: again, or give up.
+func failed(r Record, f *Fault) (Record, Act) {
+	switch r.Phase {
+	case PhaseIdle, "", PhaseConfirmed, PhaseRolledBack, PhaseFailed:
+		return r, ActNone
+	case PhaseTrial:
+		return failedTrial(r, f)
+	case PhaseArmed:
+		// The slot is armed: a reboot that could not be asked for is asked for
+		// again, as often as it takes.
+		r.Attempts++
+		return r, ActAskReboot
+	}
+	if f.Code == CodeFirmwareNotFound && r.Offer.URL != "" && r.Phase == PhaseInstalling {
+		// The staged file is gone: fetch it again.
+		r.File, r.Download = "", Checkpoint{}
+		return enter(r, PhaseDownloading)
+	}
+	r.Attempts++
+	if f.Class != Transient || r.Attempts >= MaxAttempts {
+		return fail(r, f)
+	}
+	return r, Resume(r)
+}
+
+// failedTrial: an unhealthy system is rejected; a reject or confirm that could
+// not be done is tried again, for there is no other way out.
+func failedTrial(r Record, f *Fault) (Record, Act) {
+	if r.Failure == nil && !r.Healthy {
+		r.Failure = FailureOf(f)
+		return r, ActReject
+	}
+	r.Attempts++
+	if r.Healthy && r.Attempts >= MaxAttempts {
+		r.Healthy, r.Failure = false, FailureOf(f)
+	}
+	return r, Resume(r)
+}
+
+// cancelled ends what can still be ended: until the slot is whole.
+func cancelled(r Record, e Cancelled) (Record, Act) {
+	switch r.Phase {
+	case PhaseOffered, PhaseDownloading, PhaseDownloaded, PhaseInstalling:
+		return fail(r, NewRefused(CodeCancelled, fmt.Errorf("cancelled by %s", e.By)))
+	}
+	return r, ActNone
+}
+
+func consented(r Record, e Consented) (Record, Act) {
+	switch r.Phase {
+	case PhaseOffered, PhaseDownloaded, PhaseArmed:
+		r.Consent = e.Consent
+		if e.Consent == ConsentDeclined && r.Phase != PhaseArmed {
+			return fail(r, NewRefused(CodeDeclined, fmt.Errorf("declined by the viewer")))
+		}
+		return r, Resume(r)
+	case PhaseDownloading, PhaseInstalling, PhaseInstalled:
+		r.Consent = e.Consent
+	}
+	return r, ActNone
+}
+
+func pressed(r Record) (Record, Act) {
+	if r.Phase == PhaseIdle || r.Phase == "" || r.Phase.Ended() || r.Phase == PhaseTrial {
+		return r, ActNone
+	}
+	r.Force = true
+	switch r.Phase {
+	case PhaseOffered, PhaseDownloaded, PhaseArmed:
+		return r, Resume(r)
+	}
+	return r, ActNone
+}

@@ -1,0 +1,210 @@
+package ota
+
+import "time"
+
+// Phase is where an update is. Phases are persisted: only ever added.
+type Phase string
+
+// The life of an update: idle → offered → downloading → downloaded →
+// installing → installed → armed → trial → confirmed | rolled-back | failed →
+// idle.
+const (
+	PhaseIdle        Phase = "idle"        // no update under way
+	PhaseOffered     Phase = "offered"     // an offer was accepted; waiting for leave to download
+	PhaseDownloading Phase = "downloading" // the artifact comes in
+	PhaseDownloaded  Phase = "downloaded"  // the artifact is staged; waiting for leave to install
+	PhaseInstalling  Phase = "installing"  // verified, then written to the idle slot and read back
+	PhaseInstalled   Phase = "installed"   // the slot holds exactly what was signed; not armed yet
+	PhaseArmed       Phase = "armed"       // the bootloader will try it; waiting for leave to reboot
+	PhaseTrial       Phase = "trial"       // the new system runs, not confirmed
+	PhaseConfirmed   Phase = "confirmed"   // the new system is permanent
+	PhaseRolledBack  Phase = "rolled-back" // the old system runs again
+	PhaseFailed      Phase = "failed"      // given up before the new system was tried
+)
+
+// Phases lists every phase in the order of life.
+var Phases = []Phase{PhaseIdle, PhaseOffered, PhaseDownloading, PhaseDownloaded, PhaseInstalling,
+	PhaseInstalled, PhaseArmed, PhaseTrial, PhaseConfirmed, PhaseRolledBack, PhaseFailed}
+
+// Ended tells whether the update is over and only waits to be written into
+// the history.
+func (p Phase) Ended() bool {
+	return p == PhaseConfirmed || p == PhaseRolledBack || p == PhaseFailed
+}
+
+// UpgradeType is the operator's word on how an offer is to be applied
+// (UpgradeLink's upgradeType).
+type UpgradeType int
+
+const (
+	UpgradeUnknown UpgradeType = 0 // treated as UpgradePrompt, the gentlest
+	UpgradePrompt  UpgradeType = 1 // needs the viewer's consent
+	UpgradeSilent  UpgradeType = 2 // in a window or in standby, unasked
+	UpgradeForced  UpgradeType = 3 // after a countdown, whatever goes on
+)
+
+// Offer is what the server answered, or what a person handed in.
+type Offer struct {
+	VersionCode int64       `json:"version_code"` // 0 for an artifact handed in by a person
+	VersionName string      `json:"version_name,omitempty"`
+	URL         string      `json:"url,omitempty"`
+	File        string      `json:"file,omitempty"` // a local artifact, in place of URL
+	Type        UpgradeType `json:"type"`
+	Prompt      string      `json:"prompt,omitempty"` // what to tell the viewer
+}
+
+// Key names an offer for the memory of bad ones: another version or another
+// place is another offer.
+func (o Offer) Key() string {
+	if o.File != "" {
+		return "file:" + o.File
+	}
+	return o.VersionName + "\x00" + o.URL
+}
+
+// Version is a system's version as UpgradeLink counts it.
+type Version struct {
+	Code int64  `json:"code"`
+	Name string `json:"name,omitempty"`
+}
+
+// Checkpoint is the durable mark from which a download resumes.
+type Checkpoint struct {
+	URL         string `json:"url,omitempty"`
+	Validator   string `json:"validator,omitempty"` // ETag or Last-Modified, as sent
+	SyncedBytes int64  `json:"synced_bytes,omitempty"`
+	TotalBytes  int64  `json:"total_bytes,omitempty"` // 0 when unknown
+}
+
+// Image says what the idle slot holds.
+type Image struct {
+	Version   string `json:"version,omitempty"` // the signed version
+	SHA256    string `json:"sha256,omitempty"`  // of the bytes written to the slot, hex
+	SizeBytes int64  `json:"size_bytes,omitempty"`
+	Signer    string `json:"signer,omitempty"` // common name of the signing certificate
+}
+
+// Consent is the viewer's answer.
+type Consent string
+
+const (
+	ConsentNone     Consent = ""
+	ConsentAccepted Consent = "accepted"
+	ConsentDeclined Consent = "declined"
+)
+
+// Record is all that is known of the one update under way. There is one
+// record and one writer; it is replaced as a whole.
+type Record struct {
+	ID      string  `json:"id,omitempty"`
+	Phase   Phase   `json:"phase"`
+	Offer   Offer   `json:"offer"`
+	By      string  `json:"by,omitempty"`    // who started it: "poll", "cli", "mqtt:ID"
+	Force   bool    `json:"force,omitempty"` // a person said: now
+	Below   bool    `json:"below,omitempty"` // a person at the box allowed a version below the floor
+	Consent Consent `json:"consent,omitempty"`
+	From    Version `json:"from"` // the version that ran when it started
+
+	FromSlot string `json:"from_slot,omitempty"`
+	ToSlot   string `json:"to_slot,omitempty"` // known from PhaseInstalling on
+	BootID   string `json:"boot_id,omitempty"` // the boot in which the slot was armed
+
+	Download Checkpoint `json:"download"`
+	File     string     `json:"file,omitempty"` // the staged artifact
+	Image    Image      `json:"image"`
+
+	Healthy  bool     `json:"healthy,omitempty"`  // the health checks of the trial passed
+	Attempts int      `json:"attempts,omitempty"` // faults in this phase without progress
+	Boots    int      `json:"boots,omitempty"`    // boots of the new system
+	Changes  int      `json:"changes,omitempty"`  // phase changes of this update
+	Failure  *Failure `json:"failure,omitempty"`
+
+	StartedAt time.Time `json:"started_at"`
+	ChangedAt time.Time `json:"changed_at"`
+}
+
+// Failure is a Fault in its persisted form.
+type Failure struct {
+	Class Class  `json:"class"`
+	Code  Code   `json:"code"`
+	Text  string `json:"text"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// FailureOf is f to persist; nil for nil.
+func FailureOf(f *Fault) *Failure {
+	if f == nil {
+		return nil
+	}
+	return &Failure{Class: f.Class, Code: f.Code, Text: f.Error(), Hint: f.Hint}
+}
+
+// Outcome is how an update ended, kept in the history.
+type Outcome struct {
+	ID      string    `json:"id"`
+	Result  Phase     `json:"result"` // confirmed, rolled-back or failed
+	Offer   Offer     `json:"offer"`
+	From    Version   `json:"from"`
+	Slot    string    `json:"slot,omitempty"` // the slot that the update was for
+	By      string    `json:"by,omitempty"`
+	Failure *Failure  `json:"failure,omitempty"`
+	Started time.Time `json:"started"`
+	Ended   time.Time `json:"ended"`
+}
+
+// BadOffer remembers an offer that must not be tried again by itself.
+type BadOffer struct {
+	Key   string    `json:"key"`
+	Code  Code      `json:"code"`
+	Text  string    `json:"text"`
+	Until time.Time `json:"until,omitzero"` // zero: until the offer changes or a person says so
+}
+
+// Box is what otad remembers beyond one update.
+type Box struct {
+	Floor    string        `json:"floor,omitempty"`     // lowest signed version that may be installed
+	LastGood time.Time     `json:"last_good,omitzero"`  // latest time known for certain; never goes back
+	Offset   time.Duration `json:"offset,omitempty"`    // the server's clock minus the box's
+	Bad      []BadOffer    `json:"bad,omitempty"`       // at most MaxBad, oldest first
+	Last     *Outcome      `json:"last,omitempty"`      // of the last update that ended
+	BootID   string        `json:"boot_id,omitempty"`   // of the last boot seen
+	CheckAt  time.Time     `json:"checked_at,omitzero"` // of the last successful check
+}
+
+// MaxBad bounds the memory of bad offers.
+const MaxBad = 16
+
+// Remember returns b with bad added, replacing an older entry of the same key.
+func (b Box) Remember(bad BadOffer) Box {
+	list := make([]BadOffer, 0, len(b.Bad)+1)
+	for _, old := range b.Bad {
+		if old.Key != bad.Key {
+			list = append(list, old)
+		}
+	}
+	list = append(list, bad)
+	b.Bad = list[max(0, len(list)-MaxBad):]
+	return b
+}
+
+// Forget returns b without a bad offer of this key.
+func (b Box) Forget(key string) Box {
+	var list []BadOffer
+	for _, old := range b.Bad {
+		if old.Key != key {
+			list = append(list, old)
+		}
+	}
+	b.Bad = list
+	return b
+}
+
+// IsBad returns the entry that forbids the offer of this key at now.
+func (b Box) IsBad(key string, now time.Time) (BadOffer, bool) {
+	for _, bad := range b.Bad {
+		if bad.Key == key && (bad.Until.IsZero() || now.Before(bad.Until)) {
+			return bad, true
+		}
+	}
+	return BadOffer{}, false
+}
