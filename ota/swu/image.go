@@ -1,0 +1,186 @@
+package swu
+
+import (
+	"encoding/hex"
+	"io"
+	"strings"
+)
+
+// Image is one element of images: a payload and where it goes.
+type Image struct {
+	Filename   string // the cpio entry
+	Device     string // the target as written; empty: the idle slot
+	Type       string // "raw"
+	Compressed string // a kind that [Decompress] takes; empty: none
+	SHA256     string // of the stored bytes: 64 lower-case hexadecimal digits
+	SizeBytes  int64  // of the stored bytes; -1 when the description does not say
+	// OffsetBytes is where in the target the image begins.
+	OffsetBytes int64
+	// DecompressedBytes and DecompressedSHA256 are of the bytes to be written,
+	// from the properties decompressed-size and decompressed-sha256; -1 and
+	// empty when they are not given.
+	DecompressedBytes  int64
+	DecompressedSHA256 string
+	Line               int // in the description
+
+	Name, Version string // of the component; may be empty
+	// InstallIfDifferent and InstallIfHigher ask to skip the image when the
+	// installed component Name has this Version, or this or a newer one.
+	InstallIfDifferent, InstallIfHigher bool
+	Properties                          map[string]string // may be empty
+}
+
+// unsupportedFields are fields of an image that SWUpdate would act on.
+// Fields that SWUpdate does not know it ignores, and so do we.
+var unsupportedFields = []string{"volume", "mtdname", "hook", "preinstall", "postinstall", "ivt", "aes-key"}
+
+func parseImage(n *node) (Image, error) {
+	image := Image{Line: n.line, DecompressedBytes: -1, Properties: map[string]string{}}
+	for _, name := range unsupportedFields {
+		if c := n.child(name); c != nil {
+			return image, lineError(Unsupported, c.line, "%q is not supported", name)
+		}
+	}
+	encrypted, err := n.boolOf("encrypted", false)
+	if c := n.child("encrypted"); encrypted || err != nil {
+		return image, lineError(Unsupported, c.line, "encrypted images are not supported")
+	}
+	steps := []func(*node) error{image.readTexts, image.readNumbers, image.readProperties, image.readHash}
+	for _, step := range steps {
+		if err := step(n); err != nil {
+			return image, err
+		}
+	}
+	return image, nil
+}
+
+func (i *Image) readTexts(n *node) (err error) {
+	for _, field := range []struct {
+		name string
+		to   *string
+	}{
+		{"filename", &i.Filename}, {"device", &i.Device}, {"type", &i.Type},
+		{"name", &i.Name}, {"version", &i.Version}, {"sha256", &i.SHA256},
+	} {
+		if *field.to, err = n.stringOf(field.name); err != nil {
+			return err
+		}
+	}
+	if i.Filename == "" {
+		return lineError(Unsupported, n.line, "an image has no filename")
+	}
+	if i.Type == "" {
+		i.Type = "raw"
+	}
+	if i.Type != "raw" {
+		return lineError(Unsupported, n.child("type").line, "image type %q is not supported, only \"raw\"", i.Type)
+	}
+	i.Compressed, err = readCompressed(n)
+	return err
+}
+
+// readCompressed reads the kind of compression; true is the old way to say zlib.
+func readCompressed(n *node) (string, error) {
+	c := n.child("compressed")
+	switch {
+	case c == nil || c.kind == boolNode && !c.truth:
+		return "", nil
+	case c.kind == boolNode:
+		return KindZlib, nil
+	case c.kind == stringNode && (c.text == KindZlib || c.text == KindZstd):
+		return c.text, nil
+	}
+	text, _ := c.plain()
+	return "", lineError(Unsupported, c.line, "compression %q is not supported, only zlib and zstd", text)
+}
+
+func (i *Image) readNumbers(n *node) (err error) {
+	if i.SizeBytes, err = n.sizeOf("size"); err != nil {
+		return err
+	}
+	if i.OffsetBytes, err = n.sizeOf("offset"); err != nil {
+		return err
+	}
+	i.OffsetBytes = max(i.OffsetBytes, 0)
+	if i.InstallIfDifferent, err = n.boolOf("install-if-different", false); err != nil {
+		return err
+	}
+	i.InstallIfHigher, err = n.boolOf("install-if-higher", false)
+	return err
+}
+
+// readProperties keeps the plain values; SWUpdate drops the others too.
+func (i *Image) readProperties(n *node) (err error) {
+	properties := n.child("properties")
+	if properties == nil || properties.kind != groupNode {
+		return nil
+	}
+	for _, c := range properties.children {
+		if text, ok := c.plain(); ok {
+			i.Properties[c.name] = text
+		}
+	}
+	if i.DecompressedBytes, err = properties.sizeOf("decompressed-size"); err != nil {
+		return err
+	}
+	if c := properties.child("decompressed-sha256"); c != nil {
+		if i.DecompressedSHA256, err = parseHash(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readHash demands the hash: without it the signature would say nothing about
+// the payload.
+func (i *Image) readHash(n *node) (err error) {
+	c := n.child("sha256")
+	if c == nil {
+		return lineError(BadSignature, n.line, "image %q has no sha256, so the signature does not cover it", i.Filename)
+	}
+	i.SHA256, err = parseHash(c)
+	return err
+}
+
+func parseHash(c *node) (string, error) {
+	text := strings.ToLower(c.text)
+	if b, err := hex.DecodeString(text); err != nil || len(b) != 32 {
+		return "", lineError(Damaged, c.line, "%s is not 64 hexadecimal digits", c.name)
+	}
+	return text, nil
+}
+
+// Decompress turns the stored bytes of the image into those to be written. If
+// the description gives their size, a longer or shorter output is an error, so
+// that a small payload cannot fill the box; otherwise the caller bounds it.
+func (i Image) Decompress(stored io.Reader) (io.ReadCloser, error) {
+	r, err := Decompress(i.Compressed, stored)
+	if err != nil {
+		return nil, err
+	}
+	if i.DecompressedBytes < 0 {
+		return r, nil
+	}
+	return &exactReader{ReadCloser: r, entry: i.Filename, want: i.DecompressedBytes, left: i.DecompressedBytes}, nil
+}
+
+// exactReader fails unless exactly want bytes come.
+type exactReader struct {
+	io.ReadCloser
+	entry      string
+	want, left int64
+}
+
+func (x *exactReader) Read(p []byte) (int, error) {
+	if int64(len(p)) > x.left+1 {
+		p = p[:x.left+1]
+	}
+	n, err := x.ReadCloser.Read(p)
+	if int64(n) > x.left {
+		return int(x.left), archiveError(Damaged, x.entry, "it decompresses to more than the %d bytes that the description gives", x.want)
+	}
+	if x.left -= int64(n); err == io.EOF && x.left > 0 {
+		err = archiveError(Damaged, x.entry, "it decompresses to %d bytes, the description gives %d", x.want-x.left, x.want)
+	}
+	return n, err
+}

@@ -1,0 +1,208 @@
+package swu
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Manifest is what [Pack] makes an artifact of.
+type Manifest struct {
+	Version     string
+	Description string // free text; may be empty
+	// Model names the board section; empty: for any model.
+	Model string
+	// Revisions are the entries of hardware-compatibility, exact or #RE:
+	// patterns; none: any revision.
+	Revisions []string
+	Payloads  []Payload
+	JSON      bool // write the description in JSON, not libconfig
+}
+
+// Payload is one image to pack.
+type Payload struct {
+	Filename string // the name of the cpio entry
+	Name     string // of the component; may be empty
+	Stored   Stored // as [Compress] described Content
+	Content  io.Reader
+	// Devices maps the copies to their targets, "copy1" and "copy2"; a copy
+	// without one goes to the idle slot. SWUpdate needs both.
+	Devices map[string]string
+}
+
+const (
+	// packSet and packModes are the sets that are written, one mode for each
+	// slot, as SWUpdate's documentation names them.
+	packSet     = "stable"
+	anyRevision = "#RE:.*"
+)
+
+var packModes = []string{"copy1", "copy2"}
+
+// Describe writes the description of a manifest. The same manifest gives the
+// same bytes.
+func (m Manifest) Describe() ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	revisions := m.Revisions
+	if len(revisions) == 0 {
+		revisions = []string{anyRevision}
+	}
+	compatible := &node{kind: arrayNode, name: "hardware-compatibility"}
+	for _, r := range revisions {
+		compatible.children = append(compatible.children, &node{kind: stringNode, text: r})
+	}
+	set := &node{kind: groupNode, name: packSet}
+	for _, mode := range packModes {
+		images := &node{kind: listNode, name: "images"}
+		for _, p := range m.Payloads {
+			images.children = append(images.children, p.describe(mode, m.JSON))
+		}
+		set.children = append(set.children, &node{kind: groupNode, name: mode, children: []*node{images}})
+	}
+	top := &node{kind: groupNode, name: rootName, children: []*node{textNode("version", m.Version)}}
+	if m.Description != "" {
+		top.children = append(top.children, textNode("description", m.Description))
+	}
+	if m.Model == "" {
+		top.children = append(top.children, compatible, set)
+	} else {
+		board := &node{kind: groupNode, name: m.Model, children: []*node{compatible, set}}
+		top.children = append(top.children, board)
+	}
+	var b bytes.Buffer
+	root := &node{kind: groupNode, children: []*node{top}}
+	if m.JSON {
+		renderJSON(&b, root, 0)
+		b.WriteByte('\n')
+	} else {
+		renderMembers(&b, root, 0)
+	}
+	if _, err := ParseDescription(b.Bytes()); err != nil {
+		return nil, fmt.Errorf("cannot describe artifact: it could not be read back: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// check refuses what could not be read back.
+func (m Manifest) check() error {
+	switch {
+	case m.Version == "":
+		return fmt.Errorf("cannot describe artifact: it has no version")
+	case len(m.Payloads) == 0:
+		return fmt.Errorf("cannot describe artifact: it has no image")
+	case m.Model == packSet || slices.Contains(sectionNames, m.Model):
+		return fmt.Errorf("cannot describe artifact: %q cannot be a model", m.Model)
+	case m.Model != "" && !m.JSON && !isLibconfigName(m.Model):
+		return fmt.Errorf("cannot describe artifact: model %q is no libconfig name (a letter, then letters, digits, - and _); a JSON description can hold it", m.Model)
+	}
+	names := map[string]bool{DescriptionName: true, SignatureName: true, trailerName: true, "": true}
+	for _, p := range m.Payloads {
+		if names[p.Filename] {
+			return fmt.Errorf("cannot describe artifact: %q cannot be a file name, or is there twice", p.Filename)
+		}
+		names[p.Filename] = true
+		for mode := range p.Devices {
+			if !slices.Contains(packModes, mode) {
+				return fmt.Errorf("cannot describe artifact: there is no copy %q, only %s", mode, strings.Join(packModes, " and "))
+			}
+		}
+	}
+	return nil
+}
+
+// describe makes the element of images. Every size is a 64-bit number in
+// libconfig; JSON leaves out what SWUpdate would cut to 31 bits.
+func (p Payload) describe(mode string, asJSON bool) *node {
+	n := &node{kind: groupNode}
+	add := func(name, text string) {
+		if text != "" {
+			n.children = append(n.children, textNode(name, text))
+		}
+	}
+	add("filename", p.Filename)
+	add("name", p.Name)
+	add("type", "raw")
+	add("device", p.Devices[mode])
+	if p.Stored.SizeBytes < 1<<31 || !asJSON {
+		n.children = append(n.children, &node{kind: intNode, name: "size", number: p.Stored.SizeBytes})
+	}
+	add("sha256", p.Stored.SHA256)
+	if p.Stored.Compressed == "" {
+		return n
+	}
+	add("compressed", p.Stored.Compressed)
+	n.children = append(n.children, &node{kind: groupNode, name: "properties", children: []*node{
+		textNode("decompressed-size", strconv.FormatInt(p.Stored.PlainBytes, 10)),
+		textNode("decompressed-sha256", p.Stored.PlainSHA256),
+	}})
+	return n
+}
+
+func textNode(name, text string) *node { return &node{kind: stringNode, name: name, text: text} }
+
+// Pack writes a signed artifact: description, signature, then the payloads in
+// the order given, each read once. The same input gives the same bytes as far
+// as [Signer.Sign] does.
+func Pack(w io.Writer, m Manifest, s Signer) error {
+	description, err := m.Describe()
+	if err != nil {
+		return err
+	}
+	out := &archiveWriter{w: w}
+	if err := out.addSigned(description, s); err != nil {
+		return err
+	}
+	for _, p := range m.Payloads {
+		e := Entry{Name: p.Filename, SizeBytes: p.Stored.SizeBytes, Checksum: p.Stored.Checksum, HasChecksum: true}
+		if err := out.add(e, p.Content); err != nil {
+			return err
+		}
+	}
+	return out.finish()
+}
+
+// Resign writes the artifact a again with another signature over the same
+// description. Payloads are copied, their check sums verified.
+func Resign(w io.Writer, a *Archive, s Signer) error {
+	if _, err := ParseDescription(a.description); err != nil {
+		return err
+	}
+	out := &archiveWriter{w: w}
+	if err := out.addSigned(a.description, s); err != nil {
+		return err
+	}
+	for _, e := range a.entries {
+		if e.Name == DescriptionName || e.Name == SignatureName {
+			continue
+		}
+		if err := out.add(e, a.Payload(e)); err != nil {
+			return err
+		}
+	}
+	return out.finish()
+}
+
+func (w *archiveWriter) addSigned(description []byte, s Signer) error {
+	if len(description) > MaxDescriptionBytes {
+		return fmt.Errorf("cannot pack: the description has %d bytes, more than %d", len(description), MaxDescriptionBytes)
+	}
+	signature, err := s.Sign(description)
+	if err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name  string
+		bytes []byte
+	}{{DescriptionName, description}, {SignatureName, signature}} {
+		e := Entry{Name: part.name, SizeBytes: int64(len(part.bytes)), Checksum: byteSum(part.bytes), HasChecksum: true}
+		if err := w.add(e, bytes.NewReader(part.bytes)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

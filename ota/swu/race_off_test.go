@@ -1,0 +1,5 @@
+//go:build !race
+
+package swu
+
+const raceEnabled = false
