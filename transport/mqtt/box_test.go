@@ -61,7 +61,7 @@ func settings(url string) mqtt.Options {
 	}
 }
 
-// openBox opens a client; callbacks that opts does not set are the box's own.
+// openBox opens a client; what opts does not set is the box's own.
 func openBox(t testing.TB, opts mqtt.Options) *box {
 	t.Helper()
 	b := &box{
@@ -76,7 +76,9 @@ func openBox(t testing.TB, opts mqtt.Options) *box {
 	if opts.Receive == nil {
 		opts.Receive = func(m transport.Message) { b.received <- m }
 	}
-	opts.Logger = slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	var err error
 	if b.Client, err = mqtt.Open(opts); err != nil {
 		t.Fatal(err)

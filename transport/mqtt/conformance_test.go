@@ -203,9 +203,10 @@ func TestClosePublishesWill(t *testing.T) {
 		}
 		box.waitDown()
 		box.close() // again
-		time.Sleep(50 * time.Millisecond)
-		if n := len(view.Messages()); n != 1 {
-			t.Errorf("saw %d messages, want the will once", n)
+		operator(t, b.URL()).command("marker")
+		see(t, view, "marker")
+		if n := len(view.Messages()); n != 2 {
+			t.Errorf("saw %d messages, want the will once, and the marker", n)
 		}
 	})
 }

@@ -21,7 +21,7 @@ import (
 type link struct {
 	client  paho.Client
 	conn    net.Conn
-	window  chan struct{}     // one entry for each publish under way
+	window  chan struct{}     // the client's: one entry for each publish under way
 	inbound chan paho.Message // acknowledged when delivered
 	queued  atomic.Int64      // bytes of payload in inbound
 	drops   *drops
@@ -37,11 +37,12 @@ type refusal struct{ reason error }
 func (r *refusal) Error() string { return "refused by the broker: " + r.reason.Error() }
 
 // connect dials and performs CONNECT. When ctx ends it gives up.
-func connect(ctx context.Context, o *Options, broker *url.URL, drops *drops) (*link, error) {
+func (c *Client) connect(ctx context.Context, broker *url.URL) (*link, error) {
+	o := &c.opts
 	l := &link{
-		window:  make(chan struct{}, publishWindow),
+		window:  c.window,
 		inbound: make(chan paho.Message, queueLength),
-		drops:   drops,
+		drops:   c.drops,
 		down:    make(chan struct{}),
 	}
 	var dialErr error
@@ -87,6 +88,7 @@ func pahoOptions(o *Options, broker *url.URL) *paho.ClientOptions {
 	po.SetUsername(o.Username)
 	po.SetPassword(o.Password.reveal())
 	po.SetKeepAlive(o.KeepAlive)
+	po.SetPingTimeout(min(o.KeepAlive, pingTimeout))
 	po.SetConnectTimeout(handshakeTimeout)
 	po.SetWriteTimeout(writeTimeout)
 	po.SetStore(noStore{})
@@ -153,18 +155,6 @@ func (l *link) send(ctx context.Context, m transport.Message) error {
 
 func (l *link) lost() error {
 	return fmt.Errorf("%w: %w", transport.ErrOffline, l.cause)
-}
-
-// drain waits until no publish is under way and lets no further one begin.
-func (l *link) drain(ctx context.Context) error {
-	for range cap(l.window) {
-		select {
-		case l.window <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
 
 // subscribe asks for filters with QoS 1 and returns those that were denied.

@@ -78,7 +78,7 @@ func (c *Client) delay(rounds int, refused bool) time.Duration {
 // ends. It returns how long the connection was up, 0 if it never was, and why
 // it is over.
 func (c *Client) serve(ctx, abortable context.Context, broker *url.URL) (lived time.Duration, err error) {
-	l, err := connect(ctx, &c.opts, broker, c.drops)
+	l, err := c.connect(ctx, broker)
 	if err != nil {
 		return 0, err
 	}
@@ -124,7 +124,7 @@ func (c *Client) greet(ctx context.Context, l *link) error {
 		c.log.Warn("MQTT subscription was denied by the broker", "filter", filter)
 	}
 	for _, m := range c.opts.Birth() {
-		if err := l.publish(ctx, m); err != nil {
+		if err := l.send(ctx, m); err != nil {
 			return err
 		}
 	}
@@ -137,7 +137,7 @@ func (c *Client) greet(ctx context.Context, l *link) error {
 func (c *Client) farewell(ctx context.Context, l *link) {
 	ctx, cancel := context.WithTimeout(ctx, farewellTimeout)
 	defer cancel()
-	err := l.drain(ctx)
+	err := c.drain(ctx)
 	if err == nil && c.opts.Will != nil {
 		err = l.send(ctx, *c.opts.Will)
 	}
@@ -145,4 +145,17 @@ func (c *Client) farewell(ctx context.Context, l *link) {
 		c.log.Warn("MQTT connection is dropped without farewell", "cause", err)
 		l.cut()
 	}
+}
+
+// drain waits until no publish is under way, and takes their places so that
+// none can begin. It goes on where an earlier call was interrupted.
+func (c *Client) drain(ctx context.Context) error {
+	for ; c.drained < cap(c.window); c.drained++ {
+		select {
+		case c.window <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }

@@ -43,6 +43,7 @@ const (
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second // CONNACK; then SUBACK and the birth messages
 	writeTimeout     = 5 * time.Second  // one packet into the socket
+	pingTimeout      = 10 * time.Second // PINGRESP; less with a short keep-alive
 	farewellTimeout  = 5 * time.Second  // the graceful end
 )
 
@@ -94,7 +95,9 @@ type Client struct {
 	brokers []*url.URL
 	log     *slog.Logger
 	drops   *drops
-	told    map[*url.URL]string // the last cause that was logged for a broker
+	window  chan struct{}       // one entry for each publish under way
+	drained int                 // places of window taken for good; the loop's own
+	told    map[*url.URL]string // the last cause that was logged for a broker; the loop's own
 
 	link  atomic.Pointer[link] // the connection that is up, or nil
 	leave context.CancelFunc   // ends the loop gracefully
@@ -117,6 +120,7 @@ func Open(opts Options) (*Client, error) {
 		brokers: brokers,
 		log:     opts.Logger,
 		drops:   &drops{log: opts.Logger},
+		window:  make(chan struct{}, publishWindow),
 		told:    make(map[*url.URL]string),
 		leave:   leave,
 		abort:   abort,
@@ -125,6 +129,7 @@ func Open(opts Options) (*Client, error) {
 	go func() {
 		defer close(c.done)
 		c.run(ctx, abortable)
+		c.drain(context.Background()) // all links are down: a few seconds at most
 	}()
 	return c, nil
 }
