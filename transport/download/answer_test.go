@@ -1,0 +1,139 @@
+package download
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestStrongValidator(t *testing.T) {
+	t.Parallel()
+	const date, old, fresh = "Sun, 22 Nov 2026 12:00:00 GMT", "Sun, 22 Nov 2026 11:59:00 GMT", "Sun, 22 Nov 2026 11:59:01 GMT"
+	tests := []struct {
+		name           string
+		etag, modified string
+		date           string
+		want           string
+	}{
+		{"none", "", "", date, ""},
+		{"strong ETag", `"a"`, "", "", `"a"`},
+		{"strong ETag wins", `"a"`, old, date, `"a"`},
+		{"weak ETag", `W/"a"`, "", date, ""},
+		{"weak ETag, old Last-Modified", `W/"a"`, old, date, old},
+		{"not quoted", `a`, "", date, ""},
+		{"half quoted", `"`, "", date, ""},
+		{"not printable", "\"\xff\"", "", date, ""},
+		{"too long", `"` + strings.Repeat("a", 600) + `"`, "", date, ""},
+		{"old Last-Modified", "", old, date, old},
+		{"fresh Last-Modified", "", fresh, date, ""},
+		{"Last-Modified without Date", "", old, "", ""},
+		{"Last-Modified ahead of Date", "", date, old, ""},
+		{"no date at all", "", "yesterday", date, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := http.Header{"Etag": {tt.etag}, "Last-Modified": {tt.modified}, "Date": {tt.date}}
+			if got := strongValidator(h); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	const date = "Sun, 22 Nov 2026 12:00:00 GMT"
+	now := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC) // a box without a clock
+	tests := []struct {
+		text, date string
+		want       time.Duration
+	}{
+		{"", date, 0},
+		{"0", date, 0},
+		{"120", date, 2 * time.Minute},
+		{"4294967295", date, 24 * time.Hour},
+		{"-1", date, 0},
+		{"soon", date, 0},
+		{"Sun, 22 Nov 2026 12:00:30 GMT", date, 30 * time.Second},
+		{"Sun, 22 Nov 2026 11:00:00 GMT", date, 0},
+		{"Thu, 01 Jan 1970 00:00:09 GMT", "", 9 * time.Second},
+		{"Sun, 22 Nov 2099 12:00:30 GMT", date, 24 * time.Hour},
+	}
+	for _, tt := range tests {
+		h := http.Header{"Retry-After": {tt.text}, "Date": {tt.date}}
+		if got := retryAfter(h, now); got != tt.want {
+			t.Errorf("%q at %q: got %v, want %v", tt.text, tt.date, got, tt.want)
+		}
+	}
+}
+
+func FuzzContentRange(f *testing.F) {
+	for _, s := range []string{"bytes 0-4/9", "bytes 5-8/9", "bytes 0-4/*", "bytes */9", "bytes 4-0/9", "bytes 0-9/9", "",
+		"bytes -1-4/9", "items 0-4/9", "bytes 0-4", "bytes 0-9223372036854775807/9223372036854775808", "bytes +1-4/9"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		first, last, total, err := parseContentRange(s)
+		if err != nil {
+			return
+		}
+		if first < 0 || first > last || last >= total {
+			t.Fatalf("%q: %d-%d/%d", s, first, last, total)
+		}
+		a, b, c, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%d", first, last, total))
+		if err != nil || a != first || b != last || c != total {
+			t.Fatalf("%q does not come back", s)
+		}
+	})
+}
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var rate atomic.Int64
+		rate.Store(1000)
+		p := pace{limit: rate.Load}
+		start := time.Now()
+		for range 100 {
+			if err := p.wait(t.Context(), 100); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// 10 kB at 1 kB/s, less what may be caught up with.
+		if took := time.Since(start); took < 10*time.Second-paceCredit || took > 10*time.Second {
+			t.Errorf("took %v, want about 10 s", took)
+		}
+		time.AfterFunc(time.Second, func() { rate.Store(0) })
+		start = time.Now()
+		p.wait(t.Context(), 1<<30)
+		if took := time.Since(start); took > time.Second+paceSlice {
+			t.Errorf("heard of the new limit after %v", took)
+		}
+		time.AfterFunc(time.Second, func() { rate.Store(1 << 20) })
+		rate.Store(1)
+		start = time.Now()
+		p.wait(t.Context(), 1<<20)
+		if took := time.Since(start); took < 1500*time.Millisecond || took > 2*time.Second+paceSlice {
+			t.Errorf("a faster limit took %v", took)
+		}
+	})
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	tests := map[string]string{
+		"http://u:p@h:1/a/b?q=s#f": "http://h:1/a/b",
+		"https://h/x":              "https://h/x",
+		"http://h:port/":           "unreadable URL",
+		"":                         "",
+	}
+	for in, want := range tests {
+		if got := redact(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package download
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// freeBytes tells how much an unprivileged writer may still store in dir, at
+// most plenty.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	unit := st.Frsize
+	if unit == 0 {
+		unit = st.Bsize
+	}
+	return int64(min(st.Bavail, uint64(plenty)/uint64(unit))) * int64(unit), nil
+}
+
+// writeBack starts writing a range to the medium and does not wait.
+func writeBack(f *os.File, off, length int64) error {
+	return tolerate(f, unix.SyncFileRange(int(f.Fd()), off, length, unix.SYNC_FILE_RANGE_WRITE))
+}
+
+// settle waits until a range was written and lets go of its pages. Its error
+// matters: it takes the write-back error away from a later fsync.
+func settle(f *os.File, off, length int64) error {
+	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	if err := tolerate(f, unix.SyncFileRange(int(f.Fd()), off, length, wait)); err != nil {
+		return err
+	}
+	return dropCache(f, off, length)
+}
+
+// dropCache lets go of clean pages of a range.
+func dropCache(f *os.File, off, length int64) error {
+	return tolerate(f, unix.Fadvise(int(f.Fd()), off, length, unix.FADV_DONTNEED))
+}
+
+// tolerate forgives a kernel or file system that does not know the call; it is
+// an optimisation, fsync makes the promise.
+func tolerate(f *os.File, err error) error {
+	if err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) ||
+		errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return &os.PathError{Op: "write back", Path: f.Name(), Err: err}
+}
