@@ -2,11 +2,11 @@ package upgradelink
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 
 	"otad/ota"
 )
@@ -23,7 +23,6 @@ func unreachable(what string, err error) *ota.Fault {
 		invalid   x509.CertificateInvalidError
 		authority x509.UnknownAuthorityError
 		hostname  x509.HostnameError
-		record    tls.RecordHeaderError
 		dns       *net.DNSError
 	)
 	switch {
@@ -35,7 +34,7 @@ func unreachable(what string, err error) *ota.Fault {
 		return fault.WithHint("the server's certificate is signed by an authority that this box does not know: a missing CA, or somebody in between")
 	case errors.As(err, &hostname):
 		return fault.WithHint("the server's certificate is for another name; check [server] url")
-	case errors.As(err, &record):
+	case errors.Is(err, http.ErrSchemeMismatch):
 		return fault.WithHint("the server does not speak TLS at this port; check [server] url")
 	case errors.As(err, &dns):
 		return fault.WithHint("the server's name cannot be resolved; check DNS and [server] url")
