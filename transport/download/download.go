@@ -105,13 +105,16 @@ func NewTransport() *http.Transport {
 	}
 }
 
-// checkRedirect bounds redirects and refuses to fall from https to http. The
-// host may differ: content networks redirect.
+// checkRedirect bounds redirects, keeps them to http and https, and refuses to
+// fall from the one to the other. The host may differ: content networks redirect.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= maxRedirects {
 		return errRedirects
 	}
-	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
+	switch {
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return errScheme
+	case req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return errDowngrade
 	}
 	req.Header.Del("Referer") // the query of a signed URL is a secret

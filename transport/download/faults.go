@@ -17,6 +17,7 @@ var (
 	errClosedEarly = errors.New("the connection was closed before the end")
 	errStalled     = errors.New("the transfer stalled")
 	errRedirects   = errors.New("too many redirects")
+	errScheme      = errors.New("redirected to something that is neither http nor https")
 	errDowngrade   = errors.New("redirected from https to http")
 )
 
@@ -61,7 +62,7 @@ func (a *attempt) classed(err error) error {
 			WithHint("Check that the staging directory exists, can be written and that its medium is sound.")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = errClosedEarly
-	case errors.Is(err, errRedirects), errors.Is(err, errDowngrade):
+	case errors.Is(err, errRedirects), errors.Is(err, errScheme), errors.Is(err, errDowngrade):
 		return ota.NewTransient(ota.CodeDownloadHTTP, verb(err))
 	}
 	return ota.NewTransient(ota.CodeDownloadNetwork, verb(err))

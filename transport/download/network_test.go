@@ -85,7 +85,7 @@ func TestNetwork(t *testing.T) {
 
 func TestDeadForGood(t *testing.T) {
 	t.Parallel()
-	b := newBox(t, downloadtest.Pattern(mib, 31), download.Options{LowSpeedTime: 100 * time.Millisecond})
+	b := newBox(t, downloadtest.Pattern(mib, 31), download.Options{})
 	b.half()
 	b.host.Away(time.Hour)
 	b.mustFail(ota.Transient, ota.CodeDownloadNetwork)
@@ -124,6 +124,7 @@ func TestStalls(t *testing.T) {
 			}
 			b.host.Silent(0)
 			b.file.Set(downloadtest.Faults{})
+			b.fetch = download.New(download.Options{})
 			b.mustAttempt()
 		})
 	}
@@ -216,14 +217,22 @@ func TestDowngradeIsRefused(t *testing.T) {
 func TestRedirectToAnotherHost(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, downloadtest.Pattern(mib, 38), download.Options{})
-	target := b.req.URL
-	front := httptest.NewServer(http.RedirectHandler(target, http.StatusTemporaryRedirect))
+	var referer atomic.Value
+	back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		referer.Store(r.Referer())
+		b.host.ServeHTTP(w, r)
+	}))
+	defer back.Close()
+	front := httptest.NewServer(http.RedirectHandler(back.URL+"/fw/2.swu", http.StatusTemporaryRedirect))
 	defer front.Close()
 	b.req.URL = front.URL + "/latest?token=hush"
 	b.file.Set(downloadtest.Faults{Cut: &downloadtest.Cut{At: mib / 2, Times: 1}})
 	b.mustFail(ota.Transient, ota.CodeDownloadNetwork)
 	b.mustAttempt()
 	b.mustOffsets(0, mib/2)
+	if referer.Load() != "" {
+		t.Errorf("the Referer was %q", referer.Load())
+	}
 }
 
 // TestMishandledAnswers are made by hand: no host of ours would send them.

@@ -57,6 +57,7 @@ type Change struct {
 // Stats is what a file was asked for.
 type Stats struct {
 	Requests    int64
+	Active      int64   // being answered now; a client that left is noticed late
 	BytesServed int64   // of bodies, handed to the connection; it may not have arrived
 	Offsets     []int64 // at which the answers with a body began, the last 1024
 }

@@ -49,11 +49,18 @@ func (f *File) Stats() Stats {
 	return s
 }
 
+func (f *File) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stats.Active--
+}
+
 // begin counts a request and takes what it is answered with.
 func (f *File) begin() (Content, time.Time, Faults) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stats.Requests++
+	f.stats.Active++
 	faults := f.faults
 	if f.faults.Busy > 0 {
 		f.faults.Busy--
@@ -63,6 +70,7 @@ func (f *File) begin() (Content, time.Time, Faults) {
 
 func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 	content, modified, faults := f.begin()
+	defer f.end()
 	h := w.Header()
 	if faults.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64(faults.RetryAfter/time.Second), 10))
