@@ -23,6 +23,9 @@ import (
 
 // perform does an act: quick ones at once, long ones in the worker.
 func (a *Agent) perform(ctx context.Context, act ota.Act) {
+	if a.Hold && act != ota.ActSettle {
+		return
+	}
 	switch act {
 	case ota.ActAskDownload:
 		a.ask(ctx, policy.Download)

@@ -67,6 +67,9 @@ type Parts struct {
 	Version   string // of otad
 	// Poll makes the agent ask the server by itself, as the service does.
 	Poll bool
+	// Hold makes it decide and journal but perform no act that touches the
+	// network or the board, for verbs that only look or answer.
+	Hold bool
 }
 
 // ErrRebooting is what Run returns after it asked for a restart of the box.
@@ -77,6 +80,7 @@ type Agent struct {
 	Parts
 	calls  chan call       // what others want done by the loop
 	events chan workResult // what the worker found
+	ready  chan struct{}   // closed when the board was asked for the first time
 
 	// Owned by the loop.
 	rec        ota.Record
@@ -107,7 +111,7 @@ func New(p Parts) (*Agent, error) {
 	}
 	a := &Agent{
 		Parts: p, rec: s.Update, box: s.Box,
-		calls: make(chan call), events: make(chan workResult),
+		calls: make(chan call), events: make(chan workResult), ready: make(chan struct{}),
 		watchers: make(map[chan struct{}]struct{}),
 	}
 	a.Clock.seen(a.box.LastGood)
@@ -126,6 +130,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.nextCheck = a.Clock.Now().Add(a.spread(min(a.checkEvery(), firstCheckWithin)))
 	a.lookAtBoard(ctx)
+	a.show()
+	close(a.ready)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for !a.rebooting {

@@ -18,7 +18,12 @@ import (
 func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 	switch r.Verb {
 	case control.Status:
-		return a.State(), nil
+		select {
+		case <-a.ready:
+			return a.State(), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	case control.History:
 		limit := r.Args.Limit
 		if limit == 0 {

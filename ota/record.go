@@ -74,6 +74,7 @@ type Checkpoint struct {
 	Validator   string `json:"validator,omitempty"` // ETag or Last-Modified, as sent
 	SyncedBytes int64  `json:"synced_bytes,omitempty"`
 	TotalBytes  int64  `json:"total_bytes,omitempty"` // 0 when unknown
+	Changes     int    `json:"changes,omitempty"`     // how often the server had other content under the same URL
 }
 
 // Image says what the idle slot holds.

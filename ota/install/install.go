@@ -80,7 +80,7 @@ type Plan struct {
 
 	archive *swu.Archive
 	image   swu.Image
-	size    int64 // bytes that the image takes in the slot, 0 when not declared
+	size    int64 // bytes that the image takes in the slot, -1 when not declared
 }
 
 // Open verifies the artifact that lies whole in r against the rules. Nothing
@@ -136,23 +136,29 @@ func (p *Plan) chooseImage(selected *swu.Plan, target Target) error {
 	if err := checkDevice(p.image, target); err != nil {
 		return err
 	}
+	switch {
+	case p.image.OffsetBytes != 0:
+		return p.unsupported("an offset in the slot")
+	case p.image.InstallIfDifferent, p.image.InstallIfHigher:
+		return p.unsupported("an install that depends on a component's version")
+	}
 	entry, ok := p.archive.Entry(p.image.Filename)
 	if !ok {
 		return ota.NewPermanent(ota.CodeArtifactDamaged,
 			fmt.Errorf("cannot install image %q: it is not in the artifact", p.image.Filename))
 	}
-	p.size = p.image.DecompressedBytes
-	if p.image.Compressed == "" {
+	if p.size = p.image.DecompressedBytes; p.image.Compressed == "" {
 		p.size = entry.SizeBytes
 	}
-	if p.size > target.SizeBytes-p.image.OffsetBytes {
+	if p.size > target.SizeBytes {
 		return tooLarge(p.image.Filename, p.size, target.SizeBytes)
 	}
-	if p.image.OffsetBytes != 0 {
-		return ota.NewPermanent(ota.CodeArtifactUnsupported,
-			fmt.Errorf("cannot install image %q: an offset in the slot is not supported", p.image.Filename))
-	}
 	return nil
+}
+
+func (p *Plan) unsupported(what string) error {
+	return ota.NewPermanent(ota.CodeArtifactUnsupported,
+		fmt.Errorf("cannot install image %q: line %d asks for %s", p.image.Filename, p.image.Line, what))
 }
 
 func tooLarge(name string, size, room int64) error {
@@ -181,7 +187,7 @@ func checkDevice(image swu.Image, target Target) error {
 // it was without wearing the flash twice.
 func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
 	entry, _ := p.archive.Entry(p.image.Filename)
-	payload, err := swu.Decompress(p.image.Compressed, p.archive.Payload(entry))
+	payload, err := p.image.Decompress(p.archive.Payload(entry))
 	if err != nil {
 		return ota.Image{}, artifactFault(err)
 	}
@@ -204,22 +210,20 @@ func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 		if err := w.write(n); err != nil {
 			return ota.Image{}, boardFault("write", err)
 		}
-		progress(StageWrite, w.done, p.size)
+		progress(StageWrite, w.done, max(0, p.size))
 		if readErr != nil {
 			break
 		}
 	}
-	if p.size > 0 && w.done != p.size {
-		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactDamaged,
-			fmt.Errorf("cannot install image %q: it unpacks to %d bytes, %d were declared", p.image.Filename, w.done, p.size))
+	digest := hex.EncodeToString(w.digest.Sum(nil))
+	if want := p.image.DecompressedSHA256; want != "" && want != digest {
+		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactHash,
+			fmt.Errorf("cannot install image %q: it unpacks to sha256 %s, %s was signed", p.image.Filename, digest, want))
 	}
 	if err := slot.Sync(); err != nil {
 		return ota.Image{}, boardFault("sync", err)
 	}
-	return ota.Image{
-		Version: p.Version, Signer: p.Signer,
-		SHA256: hex.EncodeToString(w.digest.Sum(nil)), SizeBytes: w.done,
-	}, nil
+	return ota.Image{Version: p.Version, Signer: p.Signer, SHA256: digest, SizeBytes: w.done}, nil
 }
 
 // ReadBack reads the image back from the medium and compares it with what was
@@ -261,7 +265,7 @@ func boardFault(verb string, err error) error {
 func artifactFault(err error) error {
 	var e *swu.Error
 	if errors.As(err, &e) {
-		return ota.NewPermanent(ota.Code(e.Kind), err)
+		return ota.NewPermanent(ota.Code(e.Kind), err).WithHint(e.Hint)
 	}
 	return err
 }

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"otad/agent/config"
+	"otad/cmd/internal/cli"
+	"otad/ota"
+)
+
+// Set by the linker: -X main.release=… -X main.built=SECONDS.
+var (
+	release = "dev"
+	built   = "" // Unix seconds; the least time that a box without a clock believes
+)
+
+func buildVersion() string { return release }
+
+// builtAt is when this otad was built, zero if nobody said.
+func builtAt() time.Time {
+	seconds, err := strconv.ParseInt(built, 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
+}
+
+func version(_ context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad version")
+	asJSON := fs.Bool("json", false, "answer in JSON")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	about := struct {
+		Version string            `json:"version"`
+		Built   time.Time         `json:"built,omitzero"`
+		Go      string            `json:"go"`
+		OS      string            `json:"os"`
+		Arch    string            `json:"arch"`
+		Modules map[string]string `json:"modules"`
+	}{buildVersion(), builtAt().UTC(), runtime.Version(), runtime.GOOS, runtime.GOARCH, map[string]string{}}
+	if built == "" {
+		about.Built = time.Time{}
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			about.Modules[m.Path] = m.Version
+		}
+	}
+	return answer(env, *asJSON, about, func(w io.Writer) {
+		fmt.Fprintf(w, "otad %s %s/%s %s\n", about.Version, about.OS, about.Arch, about.Go)
+	})
+}
+
+func configuration(_ context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad config")
+	path := configFlag(fs)
+	operands, err := cli.Parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	if operands[0] != "show" && operands[0] != "check" {
+		return cli.Usagef("want show or check, not %q", operands[0])
+	}
+	cfg, err := config.Load(*path)
+	if err != nil {
+		return err
+	}
+	if operands[0] == "check" {
+		return checkConfiguration(env, *path, cfg)
+	}
+	text, err := cfg.Text()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(env.Stdout, text)
+	return err
+}
+
+// checkConfiguration also opens what the settings name.
+func checkConfiguration(env cli.Env, path string, cfg *config.Config) error {
+	if _, err := openTrust(cfg); err != nil {
+		return err
+	}
+	if _, err := config.ReadSecret(cfg.Server.SecretKeyFile); err != nil {
+		return err
+	}
+	if _, err := openBoard(cfg); err != nil {
+		return err
+	}
+	if _, err := cfg.RunningVersion(); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "%s: right\n", path)
+	return nil
+}
+
+// clientCertificate adds the box's own certificate, for mutual TLS.
+func clientCertificate(c *tls.Config, m config.MQTT) error {
+	pair, err := tls.LoadX509KeyPair(m.Certificate, m.Key)
+	if err != nil {
+		return ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use mqtt.certificate: %w", err))
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return nil
+}

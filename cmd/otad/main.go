@@ -1,0 +1,28 @@
+// Command otad keeps a set-top box's firmware up to date.
+package main
+
+import (
+	"os"
+
+	"otad/cmd/internal/cli"
+)
+
+func main() {
+	env := cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	os.Exit(cli.Main("otad", "the over-the-air update agent for set-top boxes", env, commands(), os.Args[1:]))
+}
+
+func commands() []cli.Command {
+	return []cli.Command{
+		{Name: "run", Args: "[--config FILE]", Summary: "the service: check, update, report, obey", Run: run},
+		{Name: "status", Args: "[--json]", Summary: "what goes on, and why not yet", Run: status},
+		{Name: "check", Args: "[--json]", Summary: "ask the server now; an offer is accepted", Run: check},
+		{Name: "upgrade", Args: "[--to CODE] [--yes] [--wait] [--json]", Summary: "check if need be, download, install, reboot", Run: upgrade},
+		{Name: "install", Args: "FILE|URL [--yes] [--below-floor] [--wait] [--json]", Summary: "install an artifact without a server", Run: installArtifact},
+		{Name: "consent", Args: "accept|decline", Summary: "the viewer's answer", Run: consent},
+		{Name: "cancel", Args: "", Summary: "stop the update under way", Run: cancel},
+		{Name: "history", Args: "[--limit N] [--json]", Summary: "how updates ended", Run: history},
+		{Name: "config", Args: "show|check", Summary: "the effective configuration, or whether it is right", Run: configuration},
+		{Name: "version", Args: "[--json]", Summary: "which otad this is", Run: version},
+	}
+}

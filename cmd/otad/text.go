@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"otad/agent/report"
+	"otad/ota"
+)
+
+// printState is `otad status` for a person.
+func printState(w io.Writer, s report.State) {
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(tw, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+	}
+	row("box", "%s %s", s.Model, s.Device)
+	running := fmt.Sprintf("version %s in slot %s", versionText(s.Version), s.Slot)
+	if s.Trial {
+		running += ", on trial"
+	}
+	row("runs", "%s", running)
+	if s.Update == nil {
+		row("update", "none under way")
+	} else {
+		row("update", "%s to version %s (%s, by %s)", s.Update.ID, versionText(s.Update.To), typeText(s.Update.Type), s.Update.By)
+		row("phase", "%s", phaseText(s))
+	}
+	if s.Reason != "" {
+		reason := s.Reason
+		if s.GoesOn != nil {
+			reason += ", until " + timeText(*s.GoesOn)
+		}
+		row("waits", "%s", reason)
+	}
+	if s.Trouble != nil {
+		row("trouble", "%s (%s)", s.Trouble.Text, s.Trouble.Code)
+	}
+	if s.CheckAt != nil {
+		row("next check", "%s", timeText(*s.CheckAt))
+	}
+	if s.Floor != "" {
+		row("floor", "%s", s.Floor)
+	}
+	if s.Last != nil {
+		row("last update", "version %s: %s, %s", versionText(offerVersion(s.Last.Offer)), resultText(*s.Last), timeText(s.Last.Ended))
+	}
+	tw.Flush()
+}
+
+func offerVersion(o ota.Offer) ota.Version {
+	return ota.Version{Code: o.VersionCode, Name: o.VersionName}
+}
+
+func phaseText(s report.State) string {
+	text := string(s.Phase)
+	if s.Stage != "" {
+		text += ", " + s.Stage
+	}
+	if s.Transfer != nil {
+		text += fmt.Sprintf(", %d%%", s.Percent)
+		if s.Transfer.TotalBytes > 0 {
+			text += fmt.Sprintf(" (%s of %s)", sizeText(s.Transfer.DoneBytes), sizeText(s.Transfer.TotalBytes))
+		}
+		if s.Transfer.BytesPerSecond > 0 {
+			text += fmt.Sprintf(", %s/s", sizeText(s.Transfer.BytesPerSecond))
+		}
+		if s.Transfer.ETASeconds > 0 {
+			text += fmt.Sprintf(", %s left", time.Duration(s.Transfer.ETASeconds)*time.Second)
+		}
+	}
+	return text
+}
+
+func printOutcome(w io.Writer, o ota.Outcome) {
+	fmt.Fprintf(w, "%s  %s  version %s -> %s  %s\n", timeText(o.Ended), o.ID, versionText(o.From),
+		printable(versionText(offerVersion(o.Offer))), printable(resultText(o)))
+}
+
+func resultText(o ota.Outcome) string {
+	if o.Failure == nil {
+		return string(o.Result)
+	}
+	return fmt.Sprintf("%s, %s (%s)", o.Result, o.Failure.Text, o.Failure.Code)
+}
+
+func versionText(v ota.Version) string {
+	switch {
+	case v.Code == 0 && v.Name != "":
+		return v.Name
+	case v.Name == "":
+		return strconv.FormatInt(v.Code, 10)
+	}
+	return fmt.Sprintf("%d (%s)", v.Code, v.Name)
+}
+
+func typeText(t ota.UpgradeType) string {
+	switch t {
+	case ota.UpgradeSilent:
+		return "silent"
+	case ota.UpgradeForced:
+		return "forced"
+	}
+	return "prompt"
+}
+
+func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// sizeText is a number of bytes in a unit that is easy to read.
+func sizeText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// printable takes out what could steer a terminal: texts come from servers.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return -1
+	}, s)
+}

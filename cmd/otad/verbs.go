@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"otad/agent/control"
+	"otad/agent/report"
+	"otad/cmd/internal/cli"
+	"otad/ota"
+)
+
+func status(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad status")
+	path := configFlag(fs)
+	asJSON := fs.Bool("json", false, "answer in JSON")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	d, err := openDoor(ctx, env, *path, true)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	s, err := ask[report.State](ctx, d, control.Request{Verb: control.Status})
+	if err != nil {
+		return err
+	}
+	if !d.daemon() {
+		s.Online = false
+	}
+	return answer(env, *asJSON, s, func(w io.Writer) { printState(w, s) })
+}
+
+func check(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad check")
+	path := configFlag(fs)
+	asJSON := fs.Bool("json", false, "answer in JSON")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	d, err := openDoor(ctx, env, *path, true)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	offer, err := ask[ota.Offer](ctx, d, control.Request{Verb: control.Check})
+	if err != nil {
+		return err
+	}
+	return answer(env, *asJSON, offer, func(w io.Writer) {
+		fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", versionText(ota.Version{Code: offer.VersionCode, Name: offer.VersionName}), typeText(offer.Type))
+		if offer.Prompt != "" {
+			fmt.Fprintf(w, "%s\n", printable(offer.Prompt))
+		}
+	})
+}
+
+// updateFlags are the options of the verbs that start an update.
+type updateFlags struct {
+	config          *string
+	yes, wait, json *bool
+}
+
+func upgrade(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad upgrade")
+	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
+		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
+	to := fs.Int64("to", 0, "this version `CODE` and no other")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	return start(ctx, env, f, "Ask the server and install what it offers?",
+		control.Request{Verb: control.Upgrade, Args: control.Args{To: *to, Now: *f.yes}})
+}
+
+func installArtifact(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad install")
+	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
+		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
+	below := fs.Bool("below-floor", false, "allow a version below the floor")
+	operands, err := cli.Parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	source := operands[0]
+	if !strings.Contains(source, "://") {
+		if source, err = filepath.Abs(source); err != nil {
+			return err
+		}
+		if _, err := os.Stat(source); err != nil {
+			return ota.NewPermanent(ota.CodeFirmwareNotFound, fmt.Errorf("cannot install %q: %w", source, err))
+		}
+	}
+	return start(ctx, env, f, fmt.Sprintf("Install %s?", source),
+		control.Request{Verb: control.Install, Args: control.Args{Source: source, Now: *f.yes, BelowFloor: *below}})
+}
+
+// start begins an update and, when it happens in this process or when asked
+// to, follows it to its end.
+func start(ctx context.Context, env cli.Env, f updateFlags, question string, r control.Request) error {
+	if !*f.yes && !confirmed(env, question) {
+		return ota.NewRefused(ota.CodeDeclined, fmt.Errorf("not started"))
+	}
+	d, err := openDoor(ctx, env, *f.config, false)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	s, err := ask[report.State](ctx, d, r)
+	if err != nil {
+		return err
+	}
+	if s.Update == nil && s.Last != nil { // it ended before it could be looked at
+		return answerOutcome(env, *f.json, s, *s.Last)
+	}
+	if d.daemon() && !*f.wait {
+		return answer(env, *f.json, s, func(w io.Writer) { printState(w, s) })
+	}
+	return followUpdate(ctx, env, d, s, *f.json)
+}
+
+// confirmed asks on a terminal; where there is none, nobody can be asked.
+func confirmed(env cli.Env, question string) bool {
+	if !isTerminal(env.Stdin) || !isTerminal(env.Stderr) {
+		return true
+	}
+	fmt.Fprintf(env.Stderr, "%s [y/N] ", question)
+	line, _ := bufio.NewReader(env.Stdin).ReadString('\n') // an error is no yes
+	line = strings.ToLower(strings.TrimSpace(line))
+	return line == "y" || line == "yes"
+}
+
+func consent(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad consent")
+	path := configFlag(fs)
+	operands, err := cli.Parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	return act(ctx, env, *path, control.Request{Verb: control.Consent, Args: control.Args{Answer: operands[0]}})
+}
+
+func cancel(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad cancel")
+	path := configFlag(fs)
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	return act(ctx, env, *path, control.Request{Verb: control.Cancel})
+}
+
+// act does a verb that answers with the state.
+func act(ctx context.Context, env cli.Env, configPath string, r control.Request) error {
+	d, err := openDoor(ctx, env, configPath, true)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	s, err := ask[report.State](ctx, d, r)
+	if err != nil {
+		return err
+	}
+	printState(env.Stdout, s)
+	return nil
+}
+
+func history(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags(env, "otad history")
+	path := configFlag(fs)
+	limit := fs.Int("limit", 10, "how many, the newest first")
+	asJSON := fs.Bool("json", false, "answer in JSON")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	d, err := openDoor(ctx, env, *path, true)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	list, err := ask[[]ota.Outcome](ctx, d, control.Request{Verb: control.History, Args: control.Args{Limit: *limit}})
+	if err != nil {
+		return err
+	}
+	return answer(env, *asJSON, list, func(w io.Writer) {
+		for _, o := range list {
+			printOutcome(w, o)
+		}
+	})
+}
+
+// answer writes v as JSON or as text.
+func answer(env cli.Env, asJSON bool, v any, text func(io.Writer)) error {
+	if !asJSON {
+		text(env.Stdout)
+		return nil
+	}
+	e := json.NewEncoder(env.Stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"otad/agent"
+	"otad/agent/config"
+	"otad/board"
+	"otad/board/sim"
+	"otad/cmd/internal/cli"
+	"otad/ota"
+	"otad/ota/durable"
+	"otad/ota/journal"
+	"otad/ota/swu"
+	"otad/transport/download"
+	"otad/transport/upgradelink"
+)
+
+// box is an agent with what it holds open.
+type box struct {
+	agent   *agent.Agent
+	journal *journal.Journal
+	lock    *durable.Lock
+	clock   *agent.Clock
+	tls     *tls.Config
+	log     *slog.Logger
+}
+
+// mode says what an agent is opened for.
+type mode struct{ poll, hold bool }
+
+// openBox takes the lock and puts an agent together from its parts.
+func openBox(cfg *config.Config, env cli.Env, m mode) (*box, error) {
+	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: cfg.Level()}))
+	lock, err := takeLock(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b := &box{lock: lock, clock: &agent.Clock{Local: time.Now, Build: builtAt()}, log: log}
+	if err := b.wire(cfg, m); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func takeLock(cfg *config.Config) (*durable.Lock, error) {
+	if err := durable.MkdirAll(durable.OS, cfg.State.Dir, 0o755); err != nil {
+		return nil, ota.NewTransient(ota.CodeJournal, err)
+	}
+	lock, err := durable.AcquireLock(filepath.Join(cfg.State.Dir, "lock"), "process "+strconv.Itoa(os.Getpid()))
+	if errors.Is(err, durable.ErrLocked) {
+		return nil, ota.NewRefused(ota.CodeLocked, err).WithHint("one otad at a time; `otad status` asks the one that runs")
+	}
+	if err != nil {
+		return nil, ota.NewTransient(ota.CodeJournal, err)
+	}
+	return lock, nil
+}
+
+// wire opens the parts and makes the agent.
+func (b *box) wire(cfg *config.Config, m mode) error {
+	bd, err := openBoard(cfg)
+	if err != nil {
+		return err
+	}
+	trust, err := openTrust(cfg)
+	if err != nil {
+		return err
+	}
+	running, err := cfg.RunningVersion()
+	if err != nil {
+		return err
+	}
+	j, recovered, err := journal.Open(filepath.Join(cfg.State.Dir, "journal.db"), b.clock.Now())
+	if err != nil {
+		return err
+	}
+	b.journal = j
+	if b.tls, err = tlsConfig(cfg.Server.CA, b.clock); err != nil {
+		return err
+	}
+	server, err := openServer(cfg, b.tls)
+	if err != nil {
+		return err
+	}
+	fetcher, err := openFetcher(cfg, b.tls, bd, b.log)
+	if err != nil {
+		return err
+	}
+	b.agent, err = agent.New(agent.Parts{
+		Config: cfg, Journal: j, Recovered: recovered, Board: bd, Server: server, Fetcher: fetcher,
+		Trust: trust, Running: running, Clock: b.clock, Log: b.log, Version: buildVersion(),
+		Poll: m.poll, Hold: m.hold,
+	})
+	return err
+}
+
+func (b *box) close() {
+	if b.journal != nil {
+		if err := b.journal.Close(); err != nil {
+			b.log.Error("cannot close the journal", "cause", err)
+		}
+	}
+	if err := b.lock.Release(); err != nil {
+		b.log.Error("cannot release the lock", "cause", err)
+	}
+}
+
+// openBoard is the list of the drivers.
+func openBoard(cfg *config.Config) (board.Board, error) {
+	switch cfg.Board.Driver {
+	case "sim":
+		b, err := sim.Open(durable.OS, cfg.Board.Dir)
+		if err != nil {
+			return nil, ota.NewPermanent(ota.CodeBoard, err)
+		}
+		return b, nil
+	}
+	return nil, ota.NewPermanent(ota.CodeConfig,
+		fmt.Errorf("cannot use board.driver %q: it is not one of: sim", cfg.Board.Driver))
+}
+
+func openTrust(cfg *config.Config) (*swu.Trust, error) {
+	bundles, err := config.ReadFiles(cfg.Trust.CA...)
+	if err != nil {
+		return nil, err
+	}
+	trust, err := swu.ParseTrust(bundles...)
+	if err != nil {
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use trust.ca: %w", err))
+	}
+	return trust, nil
+}
+
+// tlsConfig trusts the system's roots, or only those of the file ca, and judges
+// certificates by the box's best time.
+func tlsConfig(ca string, clock *agent.Clock) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Time: clock.Now}
+	if ca == "" {
+		return c, nil
+	}
+	bundles, err := config.ReadFiles(ca)
+	if err != nil {
+		return nil, err
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(bundles[0]) {
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use CA file %q: it holds no certificate", ca))
+	}
+	return c, nil
+}
+
+// httpTransport is the one way out for the API and the payloads alike.
+func httpTransport(cfg *config.Config, tls *tls.Config) (*http.Transport, error) {
+	t := download.NewTransport()
+	t.TLSClientConfig = tls.Clone()
+	if cfg.Server.Proxy != "" {
+		u, err := url.Parse(cfg.Server.Proxy)
+		if err != nil {
+			return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use server.proxy: it is not a URL"))
+		}
+		t.Proxy = http.ProxyURL(u)
+	}
+	return t, nil
+}
+
+// apiTimeout bounds one call of the API.
+const apiTimeout = 30 * time.Second
+
+func openServer(cfg *config.Config, tls *tls.Config) (agent.Server, error) {
+	secret, err := config.ReadSecret(cfg.Server.SecretKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := httpTransport(cfg, tls)
+	if err != nil {
+		return nil, err
+	}
+	client, err := upgradelink.New(upgradelink.Options{
+		BaseURL: cfg.Server.URL, AccessKey: cfg.Server.AccessKey, Secret: upgradelink.Secret(secret),
+		HTTP: &http.Client{Transport: transport, Timeout: apiTimeout},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &catalogue{client: client, query: upgradelink.Query{
+		Key: cfg.Firmware.URLKey, ModelKey: cfg.Device.Model, DeviceKey: cfg.Device.Key,
+	}}, nil
+}
+
+// catalogue is the url application of an UpgradeLink server as the agent sees it.
+type catalogue struct {
+	client *upgradelink.Client
+	query  upgradelink.Query
+}
+
+func (c *catalogue) Offer(ctx context.Context, running ota.Version, appoint int64) (ota.Offer, error) {
+	q := c.query
+	q.VersionCode, q.AppointVersionCode = running.Code, appoint
+	o, err := c.client.UpgradeURL(ctx, q)
+	if err != nil {
+		return ota.Offer{}, err
+	}
+	return ota.Offer{VersionCode: o.VersionCode, VersionName: o.VersionName, URL: o.URL,
+		Type: ota.UpgradeType(o.UpgradeType), Prompt: o.Prompt}, nil
+}
+
+func (c *catalogue) Offset() (time.Duration, bool) {
+	_, known := c.client.ServerTime()
+	return c.client.Offset(), known
+}
+
+// artifactMagic is how every .swu begins: a cpio header.
+const artifactMagic = "07070"
+
+func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.Logger) (agent.Fetcher, error) {
+	transport, err := httpTransport(cfg, tls)
+	if err != nil {
+		return nil, err
+	}
+	d := cfg.Download
+	return &fetcher{maxBytes: int64(d.MaxSize), download: download.New(download.Options{
+		Transport: transport, UserAgent: "otad/" + buildVersion(),
+		LowSpeedBytes: int64(float64(d.LowSpeed) * time.Duration(d.LowSpeedTime).Seconds()), LowSpeedTime: time.Duration(d.LowSpeedTime),
+		CheckpointBytes: int64(d.Checkpoint), Limit: limit(cfg, bd), Logger: log,
+	})}, nil
+}
+
+// limit is the download rate allowed now: one while somebody watches, another
+// while nobody does.
+func limit(cfg *config.Config, bd board.Board) func() int64 {
+	busy, can := bd.(board.Busy)
+	if !can || cfg.Download.LimitBusy == cfg.Download.LimitIdle {
+		return func() int64 { return int64(cfg.Download.LimitIdle) }
+	}
+	var asked time.Time
+	var now int64
+	return func() int64 {
+		if time.Since(asked) < time.Second { // the hook may be a process to start
+			return now
+		}
+		asked, now = time.Now(), int64(cfg.Download.LimitIdle)
+		if reason, err := busy.Busy(context.Background()); err != nil || reason != "" {
+			now = int64(cfg.Download.LimitBusy)
+		}
+		return now
+	}
+}
+
+// fetcher is the download transport as the agent sees it.
+type fetcher struct {
+	download *download.Fetcher
+	maxBytes int64
+}
+
+func (f *fetcher) Fetch(ctx context.Context, want agent.Fetch) error {
+	_, err := f.download.Fetch(ctx, download.Request{
+		URL: want.URL, Path: want.Path, MaxBytes: f.maxBytes, Magic: []byte(artifactMagic),
+		From: download.Checkpoint(want.From),
+		Save: func(c download.Checkpoint) error { return want.Save(ota.Checkpoint(c)) },
+		Progress: func(p download.Progress) {
+			want.Progress(p.DoneBytes, p.TotalBytes, p.BytesPerSecond)
+		},
+	})
+	return err
+}
