@@ -22,6 +22,7 @@ type Options struct {
 	Secret    Secret
 	// HTTP carries proxy, certificates and time-outs; nil is a client with
 	// a time-out of 30 s. It is not changed, and redirects are not followed.
+	// On a box whose clock may be wrong its TLS configuration needs a Time.
 	HTTP *http.Client
 	// Now is the local clock; nil is time.Now.
 	Now func() time.Time
@@ -163,7 +164,9 @@ func (c *Client) post(ctx context.Context, route string, body []byte, stamp time
 }
 
 // ServerTime is the server's time now, as far as it is known: false before the
-// first answer with a Date, unless Options.Offset was given.
+// first answer with a Date, unless Options.Offset was given. Over plain HTTP
+// anybody in between may have written that Date: good enough to stamp requests
+// and reports, not to judge certificates or versions.
 func (c *Client) ServerTime() (time.Time, bool) { return c.clock.serverTime() }
 
 // Offset is the server's clock minus the local one as it was last learned, to
