@@ -65,6 +65,8 @@ func (a *Agent) finished(ctx context.Context, r workResult) {
 	a.retryAfter = 0
 	if failed, is := r.event.(ota.Failed); is {
 		a.retryAfter = min(failed.Fault.RetryAfter, maxRetryAfter)
+	} else {
+		a.trouble(nil)
 	}
 	a.progress("", 0, 0, 0)
 	a.feed(ctx, r.event)
