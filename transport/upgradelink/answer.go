@@ -72,20 +72,17 @@ func readAnswer(resp *http.Response, serverTime time.Time) (*answer, *ota.Fault)
 		return nil, ota.NewTransient(ota.CodeServerTrouble, fmt.Errorf("the answer is longer than %d bytes", maxAnswerBytes)).
 			WithHint(hintNotTheServer)
 	}
-	fault := classify(resp, body)
-	if fault == nil {
-		var e envelope
-		json.Unmarshal(body, &e) // classify read it before
-		return &answer{code: *e.Code, data: e.Data}, nil
+	a, fault := classify(resp, body)
+	if fault != nil {
+		fault.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), serverTime)
 	}
-	fault.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), serverTime)
-	return nil, fault
+	return a, fault
 }
 
-// classify returns nil for a success of the API. The HTTP status and the code
-// inside always agree on a real server. When they do not, somebody in between
-// has spoken, and the status counts; only a 200 says nothing by itself.
-func classify(resp *http.Response, body []byte) *ota.Fault {
+// classify tells a success of the API from all the rest. The HTTP status and
+// the code inside always agree on a real server. When they do not, somebody in
+// between has spoken, and the status counts; only a 200 says nothing by itself.
+func classify(resp *http.Response, body []byte) (*answer, *ota.Fault) {
 	status := resp.StatusCode
 	var e envelope
 	isAPI := json.Unmarshal(body, &e) == nil && e.Code != nil
@@ -94,13 +91,13 @@ func classify(resp *http.Response, body []byte) *ota.Fault {
 		said.Code, said.Msg = *e.Code, oneLine(e.Msg)
 		said.Docs, said.TraceID = oneLine(e.Docs), oneLine(e.TraceID)
 		if status == http.StatusOK && (said.Code == codeNothing || said.Code == codeFound) {
-			return nil
+			return &answer{code: said.Code, data: e.Data}, nil
 		}
 		if status == http.StatusOK || said.Code/1000 == status {
-			return faultOfCode(said)
+			return nil, faultOfCode(said)
 		}
 	}
-	return faultOfStatus(said, resp.Header.Get("Content-Type"), body)
+	return nil, faultOfStatus(said, resp.Header.Get("Content-Type"), body)
 }
 
 // faultOfCode classes an error that the API itself put into words. What a
@@ -139,8 +136,7 @@ func faultOfStatus(said *APIError, contentType string, body []byte) *ota.Fault {
 		return notSupported(said)
 	case status == http.StatusTooManyRequests:
 		return rateLimited(said)
-	case status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge ||
-		status == http.StatusRequestHeaderFieldsTooLarge:
+	case status == http.StatusRequestEntityTooLarge || status == http.StatusRequestHeaderFieldsTooLarge:
 		return ota.NewRefused(ota.CodeServerRefused, said).WithHint("the server did not accept the request")
 	case status >= 500:
 		return ota.NewTransient(ota.CodeServerTrouble, said).WithHint("the trouble is at the server's end; it is asked again later")

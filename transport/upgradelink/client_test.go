@@ -3,9 +3,12 @@ package upgradelink_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -205,6 +208,8 @@ func TestFaultsAreClassed(t *testing.T) {
 		{"terminal escapes", inject(upgradelinktest.Fault{Status: 400, Body: `{"code":400003,"msg":"a\u001b[2Jb\nc"}`}), nil, v1,
 			ota.Refused, ota.CodeServerRefused, ""},
 		{"forbidden by a proxy", inject(upgradelinktest.Fault{Status: 403, Body: "<html>"}), nil, v1, ota.Transient, ota.CodeServerTrouble, "proxy"},
+		{"plain HTTP to the TLS port of a proxy", inject(upgradelinktest.Fault{Status: 400, Body: "<html>"}), nil, v1,
+			ota.Transient, ota.CodeServerTrouble, "[server] url"},
 		{"no such route", inject(upgradelinktest.Fault{Status: 404, Body: "404 page not found\n"}), nil, v1,
 			ota.Refused, ota.CodeNotSupported, "older UpgradeLink"},
 		{"answer without end", inject(upgradelinktest.Fault{Status: 200, Body: strings.Repeat(" ", 1<<20+1)}), nil, v1,
@@ -344,6 +349,40 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	wantFault(t, err, ota.Transient, ota.CodeServerTrouble)
 	if !strings.Contains(err.Error(), "redirect") || hits != 1 {
 		t.Errorf("%d hits, error %v", hits, err)
+	}
+}
+
+// The hint names the likely cause of a certificate that is not accepted.
+func TestCertificateHints(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(upgradelinktest.New(upgradelinktest.Options{}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // it would tell of each refused handshake
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	trusting := func(change func(*tls.Config)) *http.Client {
+		own := server.Client().Transport.(*http.Transport).Clone()
+		change(own.TLSClientConfig)
+		return &http.Client{Transport: own}
+	}
+	for _, row := range []struct {
+		name string
+		http *http.Client
+		hint string
+	}{
+		{"unknown authority", nil, "authority"},
+		{"clock in 2100", trusting(func(c *tls.Config) { c.Time = func() time.Time { return time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC) } }), "clock of this box"},
+		{"another name", trusting(func(c *tls.Config) { c.ServerName = "other.invalid" }), "another name"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c, err := upgradelink.New(upgradelink.Options{BaseURL: server.URL, AccessKey: "a", Secret: "s", HTTP: row.http})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = c.UpgradeURL(t.Context(), v1)
+			if f := wantFault(t, err, ota.Transient, ota.CodeServerUnreachable); !strings.Contains(f.Hint, row.hint) {
+				t.Errorf("hint %q", f.Hint)
+			}
+		})
 	}
 }
 

@@ -66,10 +66,10 @@ const (
 // neither, the time that was sent is held against the server's Date.
 func causeOf401(msg string, sent, serverTime time.Time, dated bool) cause401 {
 	msg = strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "").Replace(msg))
-	time := containsAny(msg, "timestamp", "时间", "時間")
-	key := containsAny(msg, "accesskey", "密钥", "密鑰")
+	saysTime := containsAny(msg, "timestamp", "时间", "時間")
+	saysKey := containsAny(msg, "accesskey", "密钥", "密鑰")
 	off := dated && sent.Sub(serverTime).Abs() > window
-	if time && !key || time == key && off {
+	if saysTime && !saysKey || saysTime == saysKey && off {
 		return causeClock
 	}
 	return causeKey

@@ -2,6 +2,7 @@ package upgradelinktest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) takeFault(path string) (Fault, bool) {
 			continue
 		}
 		if f.Times == 1 {
-			s.faults = append(s.faults[:i:i], s.faults[i+1:]...)
+			s.faults = slices.Delete(s.faults, i, i+1)
 		} else if f.Times > 1 {
 			s.faults[i].Times--
 		}

@@ -167,16 +167,15 @@ func TestGrayCountsExactly(t *testing.T) {
 	s := start(t, upgradelinktest.Options{})
 	s.Publish(upgradelinktest.URL, "k", upgradelinktest.Version{Code: 2},
 		upgradelinktest.Strategy{Gray: &upgradelinktest.Gray{Limit: 5}})
-	codes := make(chan int)
-	for range 20 {
-		go func() {
-			_, code, _ := (sender{}).post(t, s, "/v1/url/upgrade", askV1)
-			codes <- code
-		}()
+	var codes [20]int
+	var group sync.WaitGroup
+	for i := range codes {
+		group.Go(func() { _, codes[i], _ = (sender{}).post(t, s, "/v1/url/upgrade", askV1) })
 	}
+	group.Wait()
 	count := map[int]int{}
-	for range 20 {
-		count[<-codes]++
+	for _, code := range codes {
+		count[code]++
 	}
 	if count[200] != 5 || count[0] != 15 {
 		t.Errorf("codes: %v", count)
