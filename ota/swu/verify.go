@@ -71,3 +71,32 @@ func (p *Plan) payloads(a *Archive) (images []Image, totalBytes int64, err error
 	}
 	return images, totalBytes, nil
 }
+
+// VerifyAll does for every payload of every section, for whatever box, what
+// [Plan.Verify] does for those of one plan. It does not judge whether the
+// sections are supported.
+func (d *Description) VerifyAll(ctx context.Context, a *Archive, progress func(doneBytes, totalBytes int64)) error {
+	all := Plan{}
+	var err error
+	walkSections(d.root.child(rootName), nil, func(_ []string, section *node) {
+		for _, e := range d.elementsOf(section) {
+			if e.child("filename") == nil || err != nil {
+				continue
+			}
+			image := Image{Line: e.line}
+			if image.Filename, err = e.stringOf("filename"); err != nil {
+				continue
+			}
+			if image.SizeBytes, err = e.sizeOf("size"); err != nil {
+				continue
+			}
+			if err = image.readHash(e); err == nil {
+				all.Images = append(all.Images, image)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return all.Verify(ctx, a, progress)
+}

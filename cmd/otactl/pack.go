@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"otad/cmd/internal/cli"
+	"otad/ota/swu"
+)
+
+func packCommand() cli.Command {
+	return cli.Command{
+		Name:    "pack",
+		Args:    "--key K --cert C [--model M [--revision R]...] --version V --image NAME=FILE [--device copy1=DEV,copy2=DEV] [--compress zstd|zlib|none] -o OUT.swu",
+		Summary: "make a signed artifact", Run: pack,
+	}
+}
+
+// list is a flag that may be given several times.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, " ") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+// packOptions is the command line of pack.
+type packOptions struct {
+	key, cert, out, compress   string
+	images, devices, revisions list
+	manifest                   swu.Manifest
+}
+
+func pack(ctx context.Context, env cli.Env, args []string) error {
+	o, err := parsePack(env, args)
+	if err != nil {
+		return err
+	}
+	signer, err := loadSigner(o.key, o.cert)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(o.out), ".otactl-pack-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for i, image := range o.images {
+		p, err := prepare(ctx, env, o, image, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return err
+		}
+		defer p.Content.(io.Closer).Close()
+		o.manifest.Payloads = append(o.manifest.Payloads, p)
+	}
+	err = writeWhole(o.out, func(w io.Writer) error { return swu.Pack(w, o.manifest, signer) })
+	if err != nil {
+		return fault(err)
+	}
+	return summarize(env.Stdout, o)
+}
+
+func parsePack(env cli.Env, args []string) (*packOptions, error) {
+	o := &packOptions{}
+	fs := cli.Flags(env, "pack")
+	fs.StringVar(&o.key, "key", "", "PEM private key of the signer")
+	fs.StringVar(&o.cert, "cert", "", "PEM certificate of the signer, intermediates behind it")
+	fs.StringVar(&o.manifest.Model, "model", "", "the model it is for; without it, any")
+	fs.Var(&o.revisions, "revision", "a hardware revision it is for, exact or #RE:pattern; repeat for more; without it, any")
+	fs.StringVar(&o.manifest.Version, "version", "", "the version of the artifact")
+	fs.StringVar(&o.manifest.Description, "description", "", "a free text")
+	fs.Var(&o.images, "image", "NAME=FILE: an image and the name of the component; repeat for more")
+	fs.Var(&o.devices, "device", "[NAME:]copy1=DEV,copy2=DEV: the image's targets; without it, the idle slot")
+	fs.StringVar(&o.compress, "compress", swu.KindZstd, "zstd, zlib or none")
+	fs.BoolVar(&o.manifest.JSON, "json-description", false, "write the description in JSON")
+	fs.StringVar(&o.out, "o", "", "the artifact to write")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return nil, err
+	}
+	for _, needed := range []struct{ name, value string }{
+		{"--key", o.key}, {"--cert", o.cert}, {"--version", o.manifest.Version}, {"--image", o.images.String()}, {"-o", o.out},
+	} {
+		if needed.value == "" {
+			return nil, cli.Usagef("%s is missing", needed.name)
+		}
+	}
+	if _, known := suffixes[o.compress]; !known {
+		return nil, cli.Usagef("--compress is %q, not zstd, zlib or none", o.compress)
+	}
+	o.manifest.Revisions = o.revisions
+	return o, nil
+}
+
+// suffixes are what a compressed file's name ends in.
+var suffixes = map[string]string{swu.KindZstd: ".zst", swu.KindZlib: ".gz", swu.KindNone: ""}
+
+// prepare compresses one image to a file at temp and describes the result. What
+// is not compressed is read where it is.
+func prepare(ctx context.Context, env cli.Env, o *packOptions, image, temp string) (p swu.Payload, err error) {
+	name, path, ok := strings.Cut(image, "=")
+	if !ok || name == "" || path == "" {
+		return p, cli.Usagef("--image is %q, not NAME=FILE", image)
+	}
+	p = swu.Payload{Filename: filepath.Base(path) + suffixes[o.compress], Name: name}
+	if p.Devices, err = devicesOf(o, name); err != nil {
+		return p, err
+	}
+	in, err := os.Open(path)
+	if err != nil {
+		return p, err
+	}
+	info, err := in.Stat()
+	if err != nil {
+		in.Close()
+		return p, err
+	}
+	m := newMeter(env.Stderr, "packing "+name, info.Size())
+	defer m.clear()
+	stored, to := in, io.Writer(io.Discard)
+	if o.compress != swu.KindNone {
+		defer in.Close()
+		if stored, err = os.Create(temp); err != nil {
+			return p, err
+		}
+		to = stored
+	}
+	p.Content = stored
+	p.Stored, err = swu.Compress(to, io.TeeReader(cancelReader{ctx, in}, m), o.compress)
+	if err == nil {
+		_, err = stored.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return p, errors.Join(fmt.Errorf("cannot pack %q: %w", path, err), stored.Close())
+	}
+	return p, nil
+}
+
+// cancelReader stops when the context does.
+type cancelReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c cancelReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// devicesOf finds the --device of an image: the one with its name, or the only
+// one if there is only one image.
+func devicesOf(o *packOptions, name string) (map[string]string, error) {
+	for _, d := range o.devices {
+		pairs, mine := strings.CutPrefix(d, name+":")
+		if !mine && (len(o.images) > 1 || strings.Contains(strings.SplitN(d, "=", 2)[0], ":")) {
+			continue
+		}
+		devices := map[string]string{}
+		for _, pair := range strings.Split(pairs, ",") {
+			mode, device, ok := strings.Cut(pair, "=")
+			if !ok || device == "" {
+				return nil, cli.Usagef("--device is %q, not [NAME:]copy1=DEV,copy2=DEV", d)
+			}
+			devices[mode] = device
+		}
+		return devices, nil
+	}
+	if len(o.devices) > 0 && len(o.images) == 1 {
+		return nil, cli.Usagef("--device names no image that is packed")
+	}
+	return nil, nil
+}
+
+// summarize says what was made.
+func summarize(w io.Writer, o *packOptions) error {
+	info, err := os.Stat(o.out)
+	if err != nil {
+		return err
+	}
+	model := o.manifest.Model
+	if model == "" {
+		model = "any model"
+	}
+	fmt.Fprintf(w, "%s: version %s for %s, %s\n", o.out, o.manifest.Version, model, sizeText(info.Size()))
+	for _, p := range o.manifest.Payloads {
+		fmt.Fprintf(w, "  %s  %s, %s unpacked\n", p.Filename, sizeText(p.Stored.SizeBytes), sizeText(p.Stored.PlainBytes))
+	}
+	return nil
+}

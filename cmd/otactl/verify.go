@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"otad/cmd/internal/cli"
+	"otad/ota/swu"
+)
+
+func verifyCommand() cli.Command {
+	return cli.Command{
+		Name: "verify", Args: "--trust CA.pem [--trust MORE.pem]... FILE.swu",
+		Summary: "check signature and every payload; exit 12 when not trusted", Run: verify,
+	}
+}
+
+func verify(ctx context.Context, env cli.Env, args []string) error {
+	var bundles list
+	flags := cli.Flags(env, "verify")
+	flags.Var(&bundles, "trust", "PEM bundle of trusted certificates, CRLs and RSA public keys; repeat for more")
+	operands, err := cli.Parse(flags, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	if len(bundles) == 0 {
+		return cli.Usagef("--trust is missing")
+	}
+	trust, err := loadTrust(bundles)
+	if err != nil {
+		return err
+	}
+	f, a, err := openArtifact(operands[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d, signer, err := a.Description(trust, time.Now())
+	if err != nil {
+		return fault(err)
+	}
+	m := newMeter(env.Stderr, "verifying", 0)
+	err = d.VerifyAll(ctx, a, func(done, total int64) {
+		m.total = total
+		m.set(done)
+	})
+	m.clear()
+	if err != nil {
+		return fault(err)
+	}
+	who := "a trusted public key"
+	if signer != nil {
+		who = fmt.Sprintf("%q", signer.Subject.CommonName)
+	}
+	fmt.Fprintf(env.Stdout, "%s: good, version %s, signed by %s\n", operands[0], d.Header()["version"], who)
+	return nil
+}
+
+func loadTrust(bundles []string) (*swu.Trust, error) {
+	var texts [][]byte
+	for _, name := range bundles {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, b)
+	}
+	return swu.ParseTrust(texts...)
+}
+
+func signCommand() cli.Command {
+	return cli.Command{
+		Name: "sign", Args: "--key K --cert C FILE.swu -o OUT.swu",
+		Summary: "sign an artifact's description again, with another key", Run: sign,
+	}
+}
+
+func sign(_ context.Context, env cli.Env, args []string) error {
+	flags := cli.Flags(env, "sign")
+	key := flags.String("key", "", "PEM private key of the signer")
+	cert := flags.String("cert", "", "PEM certificate of the signer, intermediates behind it")
+	out := flags.String("o", "", "the artifact to write")
+	operands, err := cli.Parse(flags, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	if *key == "" || *cert == "" || *out == "" {
+		return cli.Usagef("--key, --cert or -o is missing")
+	}
+	signer, err := loadSigner(*key, *cert)
+	if err != nil {
+		return err
+	}
+	f, a, err := openArtifact(operands[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := writeWhole(*out, func(w io.Writer) error { return swu.Resign(w, a, signer) }); err != nil {
+		return fault(err)
+	}
+	fmt.Fprintf(env.Stdout, "%s: signed by %q\n", *out, signer.Certificate.Subject.CommonName)
+	return nil
+}
