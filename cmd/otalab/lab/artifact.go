@@ -1,67 +1,13 @@
 package lab
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"os"
-	"time"
 
 	"otad/ota/swu"
 )
-
-// Authority is a certificate authority with one signer, both made for the day.
-type Authority struct {
-	CA     []byte // PEM: what boxes trust
-	Signer swu.Signer
-}
-
-// NewAuthority makes fresh keys, which are never written anywhere.
-func NewAuthority() (Authority, error) {
-	now := time.Now()
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return Authority{}, fmt.Errorf("cannot make a key: %w", err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return Authority{}, fmt.Errorf("cannot make a key: %w", err)
-	}
-	ca := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "otad lab CA"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		return Authority{}, fmt.Errorf("cannot make a certificate: %w", err)
-	}
-	signer := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "otad lab signer"},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, BasicConstraintsValid: true,
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
-	}
-	signerDER, err := x509.CreateCertificate(rand.Reader, signer, ca, key.Public(), caKey)
-	if err != nil {
-		return Authority{}, fmt.Errorf("cannot make a certificate: %w", err)
-	}
-	certificate, err := x509.ParseCertificate(signerDER)
-	if err != nil {
-		return Authority{}, fmt.Errorf("cannot make a certificate: %w", err)
-	}
-	return Authority{
-		CA:     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
-		Signer: swu.Signer{Key: key, Certificate: certificate},
-	}, nil
-}
 
 // Pack makes the signed artifact name for the boxes of a model from an image.
 func (a Authority) Pack(name, image, model, version string) (err error) {

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -71,29 +73,62 @@ func parseRelease(q url.Values) (Release, error) {
 // PublishTo hands a release to the server of another process at labURL, and
 // returns what that says.
 func PublishTo(ctx context.Context, labURL string, r Release) (string, error) {
-	fail := func(err error) (string, error) {
-		return "", fmt.Errorf("cannot publish %q: %w", r.File, err)
-	}
 	f, err := os.Open(r.File)
 	if err != nil {
-		return fail(err)
+		return "", fmt.Errorf("cannot publish %q: %w", r.File, err)
 	}
 	defer f.Close()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, labURL+publishPath+"?"+r.query().Encode(), f)
+	text, err := call(ctx, http.MethodPost, labURL+publishPath+"?"+r.query().Encode(), f)
 	if err != nil {
-		return fail(err)
+		return "", fmt.Errorf("cannot publish %q: %w", r.File, err)
+	}
+	return string(text), nil
+}
+
+// accessPath answers with what a new box has to know.
+const accessPath = "/lab/access"
+
+type newcomer struct {
+	Access Access
+	CA     []byte
+}
+
+func (s *Server) serveAccess(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(newcomer{s.Access(), s.ca}) // to a client that may have gone
+}
+
+// AccessTo asks the server of another process at labURL what a new box has to
+// know: how to reach it, and the CA to trust.
+func AccessTo(ctx context.Context, labURL string) (Access, []byte, error) {
+	var n newcomer
+	text, err := call(ctx, http.MethodGet, labURL+accessPath, nil)
+	if err == nil {
+		err = json.Unmarshal(text, &n)
+	}
+	if err != nil {
+		return Access{}, nil, fmt.Errorf("cannot join the lab: %w", err)
+	}
+	return n.Access, n.CA, nil
+}
+
+// call makes one request and returns the short answer to it.
+func call(ctx context.Context, method, url string, body io.Reader) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
 	}
 	answer, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	if err != nil {
-		return fail(err)
+		return nil, err
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("%s: %s", answer.Status, text))
+		return nil, fmt.Errorf("%s: %s", answer.Status, bytes.TrimSpace(text))
 	}
-	return string(text), nil
+	return text, nil
 }

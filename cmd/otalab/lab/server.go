@@ -28,6 +28,7 @@ type Options struct {
 	Addr   string // HTTP; empty: a free loopback port
 	Broker string // MQTT; empty: a free loopback port
 	Dir    string // of published artifacts; it exists
+	CA     []byte // that new boxes trust, PEM
 }
 
 // Server is all that a box talks to: UpgradeLink and firmware host on one
@@ -39,6 +40,7 @@ type Server struct {
 	Broker *mqtttest.Broker
 
 	dir  string
+	ca   []byte
 	http *http.Server
 
 	mu    sync.Mutex
@@ -64,6 +66,7 @@ func Start(o Options) (*Server, error) {
 		Host:   &downloadtest.Host{},
 		Broker: broker,
 		dir:    o.Dir,
+		ca:     o.CA,
 	}
 	// An application without a version: boxes that ask early are told that
 	// there is nothing for them, and not that nobody knows them.
@@ -72,6 +75,7 @@ func Start(o Options) (*Server, error) {
 	mux.Handle("/", s.API)
 	mux.Handle("/fw/", s.Host)
 	mux.HandleFunc("POST "+publishPath, s.servePublish)
+	mux.HandleFunc("GET "+accessPath, s.serveAccess)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go s.http.Serve(listener)
 	return s, nil
