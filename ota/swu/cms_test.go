@@ -2,6 +2,7 @@ package swu
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -390,8 +391,8 @@ func FuzzCMS(f *testing.F) {
 	w := theWorld()
 	good := w.sign(f, content)
 	f.Add(good)
-	if b, err := os.ReadFile("testdata/openssl-rsa-pss.der"); err == nil {
-		f.Add(b)
+	for _, name := range []string{"openssl-rsa.der", "openssl-rsa-pss.der", "openssl-p384.der"} {
+		f.Add([]byte(fixture(f, name)))
 	}
 	f.Add([]byte{0x30, 0x80, 0x06, 0x09})
 	f.Fuzz(func(t *testing.T, sig []byte) {
@@ -406,4 +407,28 @@ func FuzzCMS(f *testing.F) {
 			t.Fatalf("untyped error %v", err)
 		}
 	})
+}
+
+// Fixtures that testdata/generate.sh made once with cpio and openssl.
+func TestFixtures(t *testing.T) {
+	t.Parallel()
+	trust, err := ParseTrust([]byte(fixture(t, "ca.pem")))
+	must(t, err)
+	later := time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, signer := range map[string]string{
+		"openssl-rsa.der": "Fixture RSA", "openssl-rsa-pss.der": "Fixture RSA", "openssl-p384.der": "Fixture P-384",
+	} {
+		c, err := trust.verify([]byte(fixture(t, "openssl.sw-description")), []byte(fixture(t, name)), later)
+		if err != nil || c.Subject.CommonName != signer {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"cpio-crc.swu", "cpio-newc.swu"} {
+		a := open(t, []byte(fixture(t, name)))
+		d, _, err := a.Description(trust, later)
+		must(t, err)
+		p, err := d.Select(box)
+		must(t, err)
+		must(t, p.Verify(context.Background(), a, nil))
+	}
 }

@@ -258,6 +258,7 @@ func TestLibconfigStringsAreReadBack(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	f.Add(artifact(f, "payload"))
 	f.Add(build(magicPlain, file{DescriptionName, "d"}, file{"a", "b"}))
+	f.Add([]byte(fixture(f, "cpio-crc.swu")))
 	f.Add(pack(f, Manifest{Version: "1", Model: "stv1"}, KindZstd, sample(1000)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := Open(bytes.NewReader(b), int64(len(b)))
