@@ -1,0 +1,65 @@
+# otad: an over-the-air update agent for set-top boxes.
+# `make help` lists what can be made.
+
+GO      ?= go
+export CGO_ENABLED = 0
+
+# The version is the tag or the commit; the build time is the commit's, so that
+# two builds of the same commit are the same.
+RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+LDFLAGS := -s -w -X main.release=$(RELEASE) -X main.built=$(BUILT)
+BUILD   := $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+
+PROGRAMS := otad otactl otalab
+
+.PHONY: help
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## the three programs, into bin/
+	@mkdir -p bin
+	$(BUILD) -o bin/ $(addprefix ./cmd/,$(PROGRAMS))
+
+.PHONY: demo
+demo: build ## a box goes from version 1 to 2, rolls back from 3, refuses 4 (under two minutes)
+	bin/otalab demo
+
+.PHONY: test
+test: ## all tests, with the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+
+.PHONY: check
+check: ## format, vet and staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod verify
+
+.PHONY: bench
+bench: ## measure hot paths: hashing, unpacking, writing a slot, reading it back
+	$(GO) test -run '^$$' -bench . -benchmem ./ota/... ./transport/...
+
+# Every kind of box that we build for: GOOS/GOARCH/variant.
+TARGETS := linux/arm/5 linux/arm/6 linux/arm/7 linux/arm64/ linux/mipsle/softfloat linux/riscv64/ linux/amd64/
+
+.PHONY: cross
+cross: ## otad for every kind of box, into bin/
+	@mkdir -p bin
+	@set -e; for target in $(TARGETS); do \
+	  arch=$$(echo $$target | cut -d/ -f2); variant=$$(echo $$target | cut -d/ -f3); \
+	  name=bin/otad-linux-$$arch$$variant; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$variant GOMIPS=$$variant $(BUILD) -o $$name ./cmd/otad; \
+	  printf '%-32s %8d bytes\n' $$name $$(wc -c < $$name); \
+	done
+
+.PHONY: e2e
+e2e: build ## the system tests alone: the real programs against real servers, brokers and tools
+	build/install-test-tools.sh
+	CGO_ENABLED=1 CI=true $(GO) test -race -count=1 -v -timeout 15m ./cmd/...
+
+.PHONY: clean
+clean: ## remove what was made
+	rm -rf bin .lab

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Installs the programs that the tests compare otad with. As root on Debian it
+# uses apt; else it says what is missing.
+set -eu
+
+# program:package
+tools="mosquitto:mosquitto mosquitto_sub:mosquitto-clients cpio:cpio openssl:openssl zstd:zstd
+mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc"
+
+PATH=$PATH:/usr/sbin:/sbin
+missing=
+for tool in $tools; do
+	command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "install-test-tools: please install:$missing" >&2
+	exit 1
+fi
+# A lock held by the machine's own updates is waited for.
+apt-get -qq -o DPkg::Lock::Timeout=120 update >&2
+# shellcheck disable=SC2086 # a list of words
+DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 install --no-install-recommends $missing >&2
