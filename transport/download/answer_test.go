@@ -71,6 +71,43 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+func TestContinues(t *testing.T) {
+	t.Parallel()
+	byTag := Checkpoint{Validator: `"a"`, SyncedBytes: 5, TotalBytes: 9}
+	byTime := Checkpoint{Validator: "Sun, 22 Nov 2026 12:00:00 GMT", SyncedBytes: 5, TotalBytes: 9}
+	unknown := Checkpoint{Validator: `"a"`, SyncedBytes: 5}
+	tests := []struct {
+		name                    string
+		from                    Checkpoint
+		rng, etag, lastModified string
+		length                  int64
+		ok                      bool
+	}{
+		{"the rest", byTag, "bytes 5-8/9", `"a"`, "", 4, true},
+		{"a part of the rest", byTag, "bytes 5-6/9", `"a"`, "", 2, true},
+		{"chunked", byTag, "bytes 5-8/9", `"a"`, "", -1, true},
+		{"total learnt now", unknown, "bytes 5-8/9", `"a"`, "", 4, true},
+		{"no Content-Range", byTag, "", `"a"`, "", 4, false},
+		{"total unknown", byTag, "bytes 5-8/*", `"a"`, "", 4, false},
+		{"from elsewhere", byTag, "bytes 4-8/9", `"a"`, "", 5, false},
+		{"another total", byTag, "bytes 5-9/10", `"a"`, "", 5, false},
+		{"length and range disagree", byTag, "bytes 5-8/9", `"a"`, "", 3, false},
+		{"another ETag", byTag, "bytes 5-8/9", `"b"`, "", 4, false},
+		{"weak ETag", byTag, "bytes 5-8/9", `W/"a"`, "", 4, false},
+		{"no ETag", byTag, "bytes 5-8/9", "", "", 4, false},
+		{"Last-Modified left out", byTime, "bytes 5-8/9", "", "", 4, true},
+		{"same Last-Modified", byTime, "bytes 5-8/9", "", byTime.Validator, 4, true},
+		{"another Last-Modified", byTime, "bytes 5-8/9", "", "Sun, 22 Nov 2026 12:00:01 GMT", 4, false},
+	}
+	for _, tt := range tests {
+		h := http.Header{"Content-Range": {tt.rng}, "Etag": {tt.etag}, "Last-Modified": {tt.lastModified}}
+		err := continues(&http.Response{Header: h, ContentLength: tt.length}, tt.from)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}
+
 func FuzzContentRange(f *testing.F) {
 	for _, s := range []string{"bytes 0-4/9", "bytes 5-8/9", "bytes 0-4/*", "bytes */9", "bytes 4-0/9", "bytes 0-9/9", "",
 		"bytes -1-4/9", "items 0-4/9", "bytes 0-4", "bytes 0-9223372036854775807/9223372036854775808", "bytes +1-4/9"} {

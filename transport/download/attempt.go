@@ -99,16 +99,13 @@ func (a *attempt) WaitN(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if windowDone {
-		free, err := freeBytes(filepath.Dir(a.r.Path))
-		if err != nil {
+	due := a.point.Validator != "" && a.file.storedBytes-a.point.SyncedBytes >= a.distance
+	if windowDone || due {
+		if err := a.reserveIsFree(); err != nil {
 			return err
 		}
-		if free < a.f.opt.ReserveBytes { // somebody else filled the disk, or the size was unknown
-			return a.noSpace(free)
-		}
 	}
-	if a.point.Validator != "" && a.file.storedBytes-a.point.SyncedBytes >= a.distance {
+	if due {
 		if err := a.checkpoint(); err != nil {
 			return err
 		}
@@ -117,6 +114,19 @@ func (a *attempt) WaitN(ctx context.Context, n int) error {
 		a.report()
 	}
 	return a.pace.wait(ctx, int64(n))
+}
+
+// reserveIsFree looks again while storing: the size may have been unknown, or
+// somebody else may fill the disk.
+func (a *attempt) reserveIsFree() error {
+	free, err := freeBytes(filepath.Dir(a.r.Path))
+	if err != nil {
+		return err
+	}
+	if free < a.f.opt.ReserveBytes {
+		return a.noSpace(free)
+	}
+	return nil
 }
 
 // checkpoint makes all stored bytes durable and then says so.

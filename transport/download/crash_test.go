@@ -60,7 +60,7 @@ const killCheckpoint = 512 * kib
 // the file ends up whole, and no restart goes back by more than a checkpoint.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	const size, wantKills, buffer = 8 * mib, 24, 256 * kib
+	const size, wantKills, buffer = 8 * mib, 22, 256 * kib
 	distance := int64(max(killCheckpoint, size/20))
 	kills, whole, worst := 0, 0, int64(0)
 	for round := uint64(0); kills < wantKills; round++ {
@@ -68,12 +68,12 @@ func TestKilled(t *testing.T) {
 		want := downloadtest.Pattern(size, 100+round)
 		host := new(downloadtest.Host)
 		file := host.Add("/2.swu", want)
-		file.Set(downloadtest.Faults{Rate: 6 * mib})
+		file.Set(downloadtest.Faults{Rate: 8 * mib})
 		server := httptest.NewServer(host)
 		path := filepath.Join(dir, "2.swu")
 		var sizes []int64 // of the file when it was killed
 		for {
-			killed := runChild(t, dir, server.URL+"/2.swu", file, time.Duration(rand.Int64N(300))*time.Millisecond)
+			killed := runChild(t, dir, server.URL+"/2.swu", file, time.Duration(rand.Int64N(220))*time.Millisecond)
 			if !killed {
 				break
 			}

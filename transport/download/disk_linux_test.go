@@ -36,10 +36,11 @@ func TestDiskFillsUp(t *testing.T) {
 		disk    string
 		reserve int64
 		faults  downloadtest.Faults
+		most    int64 // stored
 	}{
-		{"declared", "1m", 1, downloadtest.Faults{}},
-		{"to the last byte", "1m", 1, downloadtest.Faults{NoLength: true}},
-		{"into the reserve", "9m", 2 * mib, downloadtest.Faults{NoLength: true}},
+		{"declared", "1m", 1, downloadtest.Faults{}, 0},
+		{"to the last byte", "1m", 1, downloadtest.Faults{NoLength: true}, mib},
+		{"into the reserve", "9m", 2 * mib, downloadtest.Faults{NoLength: true}, 8*mib + mib/2},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -53,7 +54,7 @@ func TestDiskFillsUp(t *testing.T) {
 				t.Fatalf("cause is %+v", no)
 			}
 			synced := b.req.From.SyncedBytes
-			if tt.faults.NoLength == (synced == 0) {
+			if synced > tt.most || tt.faults.NoLength == (synced == 0) {
 				t.Errorf("checkpoint is at %d", synced)
 			}
 			if err := unix.Mount("", filepath.Dir(b.req.Path), "", unix.MS_REMOUNT, "size=32m"); err != nil {
@@ -67,4 +68,15 @@ func TestDiskFillsUp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStartingOverCountsWhatItFrees: a box that has room for one artifact has
+// room for its successor.
+func TestStartingOverCountsWhatItFrees(t *testing.T) {
+	t.Parallel()
+	b := newBox(t, downloadtest.Pattern(2*mib, 61), download.Options{ReserveBytes: mib / 2})
+	b.req.Path = filepath.Join(smallDisk(t, "3m"), "2.swu")
+	b.half()
+	b.replace(downloadtest.Pattern(2*mib, 62))
+	b.mustAttempt()
 }

@@ -258,6 +258,7 @@ func TestFreshStart(t *testing.T) {
 		{"validators gone", downloadtest.Faults{}, func(b *box) { b.file.Set(downloadtest.Faults{NoValidators: true}) }, 1},
 		{"file lost", downloadtest.Faults{}, func(b *box) { os.Remove(b.req.Path) }, 1},
 		{"file shorter than its checkpoint", downloadtest.Faults{}, func(b *box) { os.Truncate(b.req.Path, b.req.From.SyncedBytes-1) }, 1},
+		{"checkpoint without a validator", downloadtest.Faults{}, func(b *box) { b.req.From.Validator = "" }, 1},
 		{"checkpoint of another URL", downloadtest.Faults{}, func(b *box) { b.req.From.URL += "?other" }, 1},
 	}
 	for _, tt := range tests {
