@@ -235,7 +235,9 @@ func TestQueuedWhileAway(t *testing.T) {
 		first := openBox(t, settings(b.URL()))
 		first.waitUp()
 		first.close()
-		operator(t, b.URL()).command("upgrade")
+		op := operator(t, b.URL())
+		op.command("upgrade")
+		op.mustPublish(event("marker")) // acknowledged: the broker is done with the command
 		second := openBox(t, settings(b.URL()))
 		second.mustReceive("upgrade")
 		select {

@@ -208,12 +208,15 @@ func (l *link) enqueue(_ paho.Client, m paho.Message) {
 	m.Ack()
 }
 
-// deliver hands the messages to receive, in order, until the link is down.
-// What then still waits was not acknowledged: the broker sends it again.
-func (l *link) deliver(receive func(transport.Message)) {
+// deliver hands the messages to receive, in order, until the link is down or
+// ctx ends. What then still waits was not acknowledged: the broker sends it
+// again.
+func (l *link) deliver(ctx context.Context, receive func(transport.Message)) {
 	for {
 		select {
 		case <-l.down:
+			return
+		case <-ctx.Done():
 			return
 		case m := <-l.inbound:
 			receive(transport.Message{

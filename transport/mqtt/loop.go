@@ -94,7 +94,7 @@ func (c *Client) serve(ctx, abortable context.Context, broker *url.URL) (lived t
 	delivered := make(chan struct{})
 	go func() {
 		defer close(delivered)
-		l.deliver(c.opts.Receive)
+		l.deliver(ctx, c.opts.Receive)
 	}()
 	select {
 	case <-l.down:
@@ -102,7 +102,7 @@ func (c *Client) serve(ctx, abortable context.Context, broker *url.URL) (lived t
 	}
 	c.link.Store(nil)
 	if ctx.Err() != nil {
-		c.farewell(abortable, l)
+		c.farewell(abortable, l, delivered)
 	}
 	l.hangUp()
 	<-delivered // the next connection must not deliver beside this one
@@ -131,12 +131,16 @@ func (c *Client) greet(ctx context.Context, l *link) error {
 	return nil
 }
 
-// farewell ends l gracefully: the publishes under way, the will, DISCONNECT.
-// If that cannot be done the socket is closed without DISCONNECT, which makes
+// farewell ends l gracefully: the message that is being received, the publishes
+// under way, the will; DISCONNECT is next. If that cannot be done the socket is closed without DISCONNECT, which makes
 // the broker publish the will.
-func (c *Client) farewell(ctx context.Context, l *link) {
+func (c *Client) farewell(ctx context.Context, l *link, delivered <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, farewellTimeout)
 	defer cancel()
+	select {
+	case <-delivered:
+	case <-ctx.Done():
+	}
 	err := c.drain(ctx)
 	if err == nil && c.opts.Will != nil {
 		err = l.send(ctx, *c.opts.Will)

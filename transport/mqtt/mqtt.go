@@ -49,7 +49,7 @@ const (
 
 // Options say where to connect, as whom, and what to do with it. The functions
 // are called from one goroutine at a time, except Receive, which has its own;
-// none of them may call Close.
+// each holds its goroutine up until it returns, and none may call Close.
 type Options struct {
 	// Brokers are tried in order: tcp://host:1883, ssl://host:8883,
 	// ws://host/path or wss://host/path. Without credentials: they are below.
@@ -156,8 +156,8 @@ func (c *Client) Publish(ctx context.Context, m transport.Message) error {
 // Connected says whether a message could be published now.
 func (c *Client) Connected() bool { return c.link.Load() != nil }
 
-// Close lets the publishes under way end, publishes the will and disconnects.
-// When that does not succeed within five seconds the connection is dropped
+// Close lets Receive and the publishes under way end, publishes the will and
+// disconnects. When that does not succeed within five seconds the connection is dropped
 // instead, so that the broker publishes the will. It returns when everything
 // has ended, or with the context's error when that comes first; the rest then
 // ends by itself within seconds. Further calls do the same again.

@@ -2,11 +2,15 @@ package mqtttest
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
@@ -14,7 +18,11 @@ import (
 	"otad/transport"
 )
 
-// Broker is an MQTT broker in this process. Its methods may be called from
+// startTimeout is how long a broker may take until it listens.
+const startTimeout = 10 * time.Second
+
+// Broker is an MQTT broker in this process (mochi). It acknowledges a message
+// just before it hands it on or stores it for those who are away. Its methods may be called from
 // several goroutines, except Stop, Restart and Close.
 type Broker struct {
 	config Config
@@ -33,7 +41,11 @@ type Broker struct {
 func Start(config Config) (*Broker, error) {
 	b := &Broker{config: config, addr: config.Addr, conns: make(map[net.Conn]bool)}
 	if b.addr == "" {
-		b.addr = "127.0.0.1:0"
+		addr, err := freeAddr()
+		if err != nil {
+			return nil, fmt.Errorf("cannot start broker: %w", err)
+		}
+		b.addr = addr
 	}
 	if err := b.Restart(); err != nil {
 		return nil, err
@@ -74,7 +86,6 @@ func (b *Broker) Restart() error {
 	if err != nil {
 		return fmt.Errorf("cannot start broker: %w", err)
 	}
-	b.addr = open.Addr().String()
 	b.mu.Lock()
 	b.open = open
 	b.mu.Unlock()
@@ -138,7 +149,13 @@ func (b *Broker) newServer() error {
 			return err
 		}
 	}
-	return b.server.Serve()
+	if err := b.server.Serve(); err != nil {
+		return err
+	}
+	if b.config.WebSocket {
+		return waitFor(b.inner, nil)
+	}
+	return nil
 }
 
 // accept serves the connections of one listener until it is closed.
@@ -204,12 +221,35 @@ func cut(conn net.Conn) {
 	conn.Close()
 }
 
-// freeAddr returns a loopback address that nobody listened on just now.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// waitFor waits until somebody listens on addr, or gives up after startTimeout
+// or when ended is closed.
+func waitFor(addr string, ended <-chan struct{}) error {
+	deadline := time.After(startTimeout)
+	for {
+		if conn, err := net.Dial("tcp", addr); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ended:
+			return fmt.Errorf("the program for %s has ended", addr)
+		case <-deadline:
+			return fmt.Errorf("nobody listens on %s after %s", addr, startTimeout)
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+}
+
+// freeAddr returns a loopback address that nobody listened on just now. It is
+// below the ports that systems give to outgoing connections, so that it is
+// still free when a stopped broker comes back.
+func freeAddr() (string, error) {
+	for {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.N(17_000)))
+		switch {
+		case err == nil:
+			return l.Addr().String(), l.Close()
+		case !errors.Is(err, syscall.EADDRINUSE):
+			return "", err
+		}
+	}
 }

@@ -10,11 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 )
-
-// startTimeout is how long mosquitto may take until it listens.
-const startTimeout = 10 * time.Second
 
 // ErrNoMosquitto says that the program mosquitto, or the one that makes its
 // password file, is not installed.
@@ -167,19 +163,10 @@ func (m *Mosquitto) start() error {
 		cmd.Wait()
 		close(exited)
 	}()
-	deadline := time.After(startTimeout)
-	for {
-		if conn, err := net.Dial("tcp", m.addr); err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-exited:
-			return fmt.Errorf("it ended: %s", m.Log())
-		case <-deadline:
-			return fmt.Errorf("it does not listen on %s after %s", m.addr, startTimeout)
-		case <-time.After(10 * time.Millisecond):
-		}
+	if err := waitFor(m.addr, exited); err != nil {
+		return fmt.Errorf("%w; it said: %s", err, m.Log())
 	}
+	return nil
 }
 
 // find looks for a program in the path and where Debian puts daemons.
