@@ -28,7 +28,7 @@ type checks struct {
 func (c *checks) that(ok bool, what, format string, args ...any) {
 	k := check{ok, what, fmt.Sprintf(format, args...)}
 	c.all = append(c.all, k)
-	c.screen.say("%s %s: %s", c.mark(k), k.what, k.detail)
+	c.screen.clipped(fmt.Sprintf("  %s %s: %s", c.mark(k), k.what, k.detail))
 }
 
 // holds notes a promise whose check is an error or nil.
@@ -63,7 +63,7 @@ func (c *checks) table() {
 		width = max(width, len(k.what))
 	}
 	for _, k := range c.all {
-		c.screen.say("%s  %-*s  %s", c.mark(k), width, k.what, k.detail)
+		c.screen.clipped(fmt.Sprintf("  %s  %-*s  %s", c.mark(k), width, k.what, k.detail))
 	}
 }
 

@@ -48,7 +48,7 @@ type story struct {
 
 // demo tells the story of three updates and checks it.
 func demo(ctx context.Context, env cli.Env, args []string) (err error) {
-	fs := cli.Flags(env, "otalab demo")
+	fs := cli.Flags("otalab demo")
 	agent := agentFlag(fs)
 	keep := fs.String("keep", "", "a new directory for all files, which stay")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
@@ -137,7 +137,7 @@ func (s *story) build(ctx context.Context) error {
 		return err
 	}
 	for code := int64(1); code <= 4 && ctx.Err() == nil; code++ {
-		system := lab.System{Version: versionOf(code), Agent: s.agent, Health: lab.Healthy, FillBytes: fillBytes}
+		system := lab.System{Version: versionOf(code), Agent: s.agent, Health: lab.Healthy, SizeBytes: systemBytes}
 		if code == 3 {
 			system.Health = lab.Broken
 		}
@@ -151,7 +151,8 @@ func (s *story) build(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := lab.Tamper(s.artifactOf(4)); err != nil {
+	// Nothing of 4 will ever be in a slot to be compared.
+	if err := errors.Join(lab.Tamper(s.artifactOf(4)), os.Remove(s.imageOf(4))); err != nil {
 		return err
 	}
 	info, err := os.Stat(s.imageOf(2))

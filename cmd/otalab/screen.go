@@ -72,9 +72,12 @@ func (s *screen) saw(text string) { s.beside("", text) }
 
 func (s *screen) beside(left, right string) {
 	room := s.columns - leftColumns - 12
-	s.line("%6.1fs  %s %s %s", time.Since(s.started).Seconds(),
-		fit(left, leftColumns), s.glyphs.rule, strings.TrimRight(fit(right, room), " "))
+	line := fmt.Sprintf("%6.1fs  %s %s %s", time.Since(s.started).Seconds(), fit(left, leftColumns), s.glyphs.rule, fit(right, room))
+	s.line("%s", strings.TrimRight(line, " "))
 }
+
+// clipped prints a line that is cut where the screen ends.
+func (s *screen) clipped(text string) { s.line("%s", strings.TrimRight(fit(text, s.columns), " ")) }
 
 // fit cuts or fills text to n columns.
 func fit(text string, n int) string {

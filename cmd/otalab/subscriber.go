@@ -88,6 +88,8 @@ func (b *subscriber) takeState(payload []byte) error {
 	case !now.Online:
 		b.now.wills++
 		b.screen.saw("state    offline (last will)")
+	case now.Slot == "": // it has not asked its board yet
+		b.now.state.Online = false
 	case !before.Online || before.Version != now.Version || before.Slot != now.Slot || before.Trial != now.Trial:
 		trial := ""
 		if now.Trial {
@@ -182,6 +184,13 @@ func (b *subscriber) outcome(ctx context.Context, limit time.Duration, code int6
 		return false
 	})
 	return found, err
+}
+
+// sight is what was seen until now; its maps are not for others.
+func (b *subscriber) sight() sight {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
 }
 
 // phasesOf lists the phases of an update as events told them.

@@ -17,15 +17,15 @@ import (
 
 // What the lab's boxes are.
 const (
-	model     = "stv1"
-	revision  = "1.0"
-	fillBytes = 64 << 20 // of each system image, beside otad
-	slotBytes = 192 << 20
+	model       = "stv1"
+	revision    = "1.0"
+	systemBytes = 64 << 20 // in each system image
+	slotBytes   = 96 << 20
 )
 
 // up runs the servers until it is interrupted.
 func up(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otalab up")
+	fs := cli.Flags("otalab up")
 	dir := fs.String("dir", ".lab", "where keys and published artifacts are kept")
 	addr := fs.String("addr", "127.0.0.1:0", "where HTTP listens")
 	mqtt := fs.String("mqtt", "127.0.0.1:0", "where the broker listens")
@@ -72,7 +72,7 @@ A new version for it:
 
 // publish hands an artifact to a running lab.
 func publish(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otalab publish")
+	fs := cli.Flags("otalab publish")
 	url := fs.String("lab", "", "URL that `otalab up` printed")
 	code := fs.Int64("code", 0, "version code")
 	name := fs.String("name", "", "version name")
@@ -96,7 +96,7 @@ func publish(ctx context.Context, env cli.Env, args []string) error {
 
 // image builds a system image.
 func image(_ context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otalab image")
+	fs := cli.Flags("otalab image")
 	code := fs.Int64("code", 0, "version code")
 	name := fs.String("name", "", "version name")
 	broken := fs.Bool("broken", false, "the system fails its health check")
@@ -108,7 +108,7 @@ func image(_ context.Context, env cli.Env, args []string) error {
 	if *out == "" || *code <= 0 {
 		return cli.Usagef("--code and -o are needed")
 	}
-	system := lab.System{Version: ota.Version{Code: *code, Name: *name}, Agent: *agent, Health: lab.Healthy, FillBytes: fillBytes}
+	system := lab.System{Version: ota.Version{Code: *code, Name: *name}, Agent: *agent, Health: lab.Healthy, SizeBytes: systemBytes}
 	if *broken {
 		system.Health = lab.Broken
 	}
@@ -117,7 +117,7 @@ func image(_ context.Context, env cli.Env, args []string) error {
 
 // box plays a box until it is interrupted.
 func box(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otalab box")
+	fs := cli.Flags("otalab box")
 	dir := fs.String("dir", "", "the directory that is the box")
 	url := fs.String("lab", "", "URL that `otalab up` printed, for a new box")
 	device := fs.String("device", "02:00:00:00:00:01", "device key of a new box")
@@ -161,7 +161,7 @@ func newBox(ctx context.Context, dir, url, device, agent string) (*lab.Box, erro
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make box %q: %w", dir, err)
 	}
-	system := lab.System{Version: ota.Version{Code: 1, Name: "v1.0"}, Agent: agent, Health: lab.Healthy, FillBytes: fillBytes}
+	system := lab.System{Version: ota.Version{Code: 1, Name: "v1.0"}, Agent: agent, Health: lab.Healthy, SizeBytes: systemBytes}
 	if err := system.Build(image); err != nil {
 		return nil, err
 	}

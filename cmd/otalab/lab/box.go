@@ -170,7 +170,7 @@ func (b *Box) run(ctx context.Context, image string) error {
 			b.say("init: rebooting: %s", reason)
 			return nil
 		}
-		b.say("init: otad ended: %s; starting it again", ended)
+		b.say("init: otad ended: %s; restarting", ended)
 		if time.Since(started) > quickTime {
 			quick = 0
 		}
