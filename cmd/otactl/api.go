@@ -105,7 +105,7 @@ func runAPI(ctx context.Context, env cli.Env, args []string) error {
 }
 
 func apiFlags(env cli.Env, call *apiCall) *flag.FlagSet {
-	fs := cli.Flags(env, "api")
+	fs := cli.Flags("api")
 	fs.StringVar(&call.options.BaseURL, "server", "", "scheme and host of the server")
 	fs.StringVar(&call.options.AccessKey, "access-key", "", "access key")
 	fs.StringVar(&call.secretFile, "secret-file", "", "`file` with the secret key")

@@ -55,7 +55,7 @@ type (
 )
 
 func inspect(_ context.Context, env cli.Env, args []string) error {
-	flags := cli.Flags(env, "inspect")
+	flags := cli.Flags("inspect")
 	asJSON := flags.Bool("json", false, "print JSON")
 	operands, err := cli.Parse(flags, args, 1, 1)
 	if err != nil {

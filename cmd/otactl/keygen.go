@@ -45,7 +45,7 @@ func keygenCommand() cli.Command {
 }
 
 func keygen(_ context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "keygen")
+	fs := cli.Flags("keygen")
 	dir := fs.String("out", "", "directory to write to; made if it is not there")
 	kind := fs.String("type", "ecdsa", "kind of keys: ecdsa (P-256) or rsa (3072 bits)")
 	name := fs.String("cn", "otad signer", "common name of the signer")

@@ -65,7 +65,7 @@ func pack(ctx context.Context, env cli.Env, args []string) error {
 
 func parsePack(env cli.Env, args []string) (*packOptions, error) {
 	o := &packOptions{}
-	fs := cli.Flags(env, "pack")
+	fs := cli.Flags("pack")
 	fs.StringVar(&o.key, "key", "", "PEM private key of the signer")
 	fs.StringVar(&o.cert, "cert", "", "PEM certificate of the signer, intermediates behind it")
 	fs.StringVar(&o.manifest.Model, "model", "", "the model it is for; without it, any")

@@ -20,7 +20,7 @@ func verifyCommand() cli.Command {
 
 func verify(ctx context.Context, env cli.Env, args []string) error {
 	var bundles list
-	flags := cli.Flags(env, "verify")
+	flags := cli.Flags("verify")
 	flags.Var(&bundles, "trust", "PEM bundle of trusted certificates, CRLs and RSA public keys; repeat for more")
 	operands, err := cli.Parse(flags, args, 1, 1)
 	if err != nil {
@@ -79,7 +79,7 @@ func signCommand() cli.Command {
 }
 
 func sign(_ context.Context, env cli.Env, args []string) error {
-	flags := cli.Flags(env, "sign")
+	flags := cli.Flags("sign")
 	key := flags.String("key", "", "PEM private key of the signer")
 	cert := flags.String("cert", "", "PEM certificate of the signer, intermediates behind it")
 	out := flags.String("o", "", "the artifact to write")

@@ -33,7 +33,7 @@ func builtAt() time.Time {
 }
 
 func version(_ context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad version")
+	fs := cli.Flags("otad version")
 	asJSON := fs.Bool("json", false, "answer in JSON")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
@@ -60,7 +60,7 @@ func version(_ context.Context, env cli.Env, args []string) error {
 }
 
 func configuration(_ context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad config")
+	fs := cli.Flags("otad config")
 	path := configFlag(fs)
 	operands, err := cli.Parse(fs, args, 1, 1)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 // run is the service.
 func run(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad run")
+	fs := cli.Flags("otad run")
 	path := configFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err

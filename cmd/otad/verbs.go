@@ -17,7 +17,7 @@ import (
 )
 
 func status(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad status")
+	fs := cli.Flags("otad status")
 	path := configFlag(fs)
 	asJSON := fs.Bool("json", false, "answer in JSON")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
@@ -39,7 +39,7 @@ func status(ctx context.Context, env cli.Env, args []string) error {
 }
 
 func check(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad check")
+	fs := cli.Flags("otad check")
 	path := configFlag(fs)
 	asJSON := fs.Bool("json", false, "answer in JSON")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
@@ -69,7 +69,7 @@ type updateFlags struct {
 }
 
 func upgrade(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad upgrade")
+	fs := cli.Flags("otad upgrade")
 	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
 		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
 	to := fs.Int64("to", 0, "this version `CODE` and no other")
@@ -81,7 +81,7 @@ func upgrade(ctx context.Context, env cli.Env, args []string) error {
 }
 
 func installArtifact(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad install")
+	fs := cli.Flags("otad install")
 	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
 		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
 	below := fs.Bool("below-floor", false, "allow a version below the floor")
@@ -138,7 +138,7 @@ func confirmed(env cli.Env, question string) bool {
 }
 
 func consent(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad consent")
+	fs := cli.Flags("otad consent")
 	path := configFlag(fs)
 	operands, err := cli.Parse(fs, args, 1, 1)
 	if err != nil {
@@ -148,7 +148,7 @@ func consent(ctx context.Context, env cli.Env, args []string) error {
 }
 
 func cancel(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad cancel")
+	fs := cli.Flags("otad cancel")
 	path := configFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
@@ -172,7 +172,7 @@ func act(ctx context.Context, env cli.Env, configPath string, r control.Request)
 }
 
 func history(ctx context.Context, env cli.Env, args []string) error {
-	fs := cli.Flags(env, "otad history")
+	fs := cli.Flags("otad history")
 	path := configFlag(fs)
 	limit := fs.Int("limit", 10, "how many, the newest first")
 	asJSON := fs.Bool("json", false, "answer in JSON")

@@ -101,10 +101,12 @@ func printUsage(w io.Writer, program, about string, commands []Command) {
 func finish(ctx context.Context, program string, env Env, c Command, err error) int {
 	var usage *UsageError
 	var exit Exit
+	var help *helpError
 	switch {
 	case err == nil:
 		return Done
-	case errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &help):
+		help.print(env.Stdout)
 		return Done
 	case errors.As(err, &exit):
 		return int(exit)
@@ -148,18 +150,23 @@ func ExitCode(err error) int {
 	return Failed
 }
 
-// Flags makes the flag set of a command: errors come back as UsageError and
-// nothing is printed behind the caller's back, except help when asked for.
-func Flags(env Env, name string) *flag.FlagSet {
+// Flags makes the flag set of a command. It prints nothing by itself: Parse
+// returns what is wrong, and Main prints it.
+func Flags(name string) *flag.FlagSet {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.Usage = func() {
-		fs.SetOutput(env.Stdout)
-		fmt.Fprintf(env.Stdout, "options of %s:\n", name)
-		fs.PrintDefaults()
-		fs.SetOutput(io.Discard)
-	}
 	return fs
+}
+
+// helpError is a request for the options of a command.
+type helpError struct{ fs *flag.FlagSet }
+
+func (*helpError) Error() string { return flag.ErrHelp.Error() }
+
+func (e *helpError) print(w io.Writer) {
+	fmt.Fprintf(w, "options of %s:\n", e.fs.Name())
+	e.fs.SetOutput(w)
+	e.fs.PrintDefaults()
 }
 
 // Parse parses args into fs, options and operands in any order, and returns
@@ -169,7 +176,7 @@ func Parse(fs *flag.FlagSet, args []string, min, max int) ([]string, error) {
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
+				return nil, &helpError{fs}
 			}
 			return nil, &UsageError{Text: err.Error()}
 		}
