@@ -164,10 +164,8 @@ var (
 		"github.com/eclipse/paho.mqtt.golang",
 		"github.com/klauspost/compress",
 		"github.com/pelletier/go-toml/v2",
-		"github.com/smallstep/pkcs7",
 		"go.etcd.io/bbolt",
 		"golang.org/x/sys",
-		"golang.org/x/time",
 	}
 	labModules = []string{
 		"github.com/diskfs/go-diskfs",
