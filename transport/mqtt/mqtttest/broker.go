@@ -82,7 +82,7 @@ func (b *Broker) Restart() error {
 			return fmt.Errorf("cannot start broker: %w", err)
 		}
 	}
-	open, err := net.Listen("tcp", b.addr)
+	open, err := listen(b.addr)
 	if err != nil {
 		return fmt.Errorf("cannot start broker: %w", err)
 	}
@@ -219,6 +219,17 @@ func cut(conn net.Conn) {
 		tcp.SetLinger(0)
 	}
 	conn.Close()
+}
+
+// listen opens addr. A port that was just closed may be held for another
+// moment by a child process that has been forked and is not yet executed.
+func listen(addr string) (net.Listener, error) {
+	for deadline := time.Now().Add(time.Second); ; time.Sleep(5 * time.Millisecond) {
+		l, err := net.Listen("tcp", addr)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return l, err
+		}
+	}
 }
 
 // waitFor waits until somebody listens on addr, or gives up after startTimeout
