@@ -27,8 +27,8 @@ const (
 func up(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otalab up")
 	dir := fs.String("dir", ".lab", "where keys and published artifacts are kept")
-	addr := fs.String("addr", "127.0.0.1:0", "where HTTP listens")
-	mqtt := fs.String("mqtt", "127.0.0.1:0", "where the broker listens")
+	addr := fs.String("addr", "", "where HTTP listens; a free loopback port by default")
+	mqtt := fs.String("mqtt", "", "where the broker listens; a free loopback port by default")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}

@@ -2,10 +2,12 @@ package lab
 
 import (
 	"bytes"
+	"crypto/tls"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +18,7 @@ import (
 
 func startServer(t *testing.T) *Server {
 	t.Helper()
-	s, err := Start(Options{Dir: t.TempDir()})
+	s, err := Start(Options{Dir: t.TempDir(), CA: []byte("PEM")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,6 +52,34 @@ func TestPublish(t *testing.T) {
 	defer answer.Body.Close()
 	if got, err := io.ReadAll(answer.Body); err != nil || string(got) != "the artifact" {
 		t.Errorf("the host serves %q and %v", got, err)
+	}
+}
+
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	access, ca, err := AccessTo(t.Context(), s.URL)
+	if err != nil || !reflect.DeepEqual(access, s.Access()) || string(ca) != "PEM" {
+		t.Errorf("got %+v, %q and %v, want %+v", access, ca, err, s.Access())
+	}
+	if _, _, err := AccessTo(t.Context(), s.URL+"/elsewhere"); err == nil {
+		t.Error("from a server that is no lab: got no error")
+	}
+}
+
+func TestKeysStay(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := OpenKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := OpenKeys(dir)
+	if err != nil || !bytes.Equal(first, second) {
+		t.Errorf("got another CA, or %v", err)
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(dir, CertFile), filepath.Join(dir, KeyFile)); err != nil {
+		t.Errorf("the signer's files: %v", err)
 	}
 }
 
