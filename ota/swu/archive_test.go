@@ -153,6 +153,20 @@ func TestEveryBitFlipIsRefusedOrHarmless(t *testing.T) {
 	t.Logf("%d of %d flips were harmless", harmless, 8*len(b)/step)
 }
 
+func TestByteSum(t *testing.T) {
+	t.Parallel()
+	full := bytes.Repeat([]byte{0xff}, 5000)
+	for _, b := range [][]byte{full, sample(5000)} {
+		var want uint32
+		for n := range b {
+			if got := byteSum(b[:n]); got != want {
+				t.Fatalf("the sum of %d bytes is %d, want %d", n, got, want)
+			}
+			want += uint32(b[n])
+		}
+	}
+}
+
 func TestReaderStreams(t *testing.T) {
 	t.Parallel()
 	b := build(magicChecksum, file{DescriptionName, "description"}, file{"skipped", "12345"}, file{"half", "abcdefgh"}, file{"last", "z"})

@@ -277,19 +277,24 @@ func truncated(entry string, err error) error {
 	return err
 }
 
-// byteSum is the cpio check sum of p, in four independent sums because one
-// chain of additions would cost as much as the sha256 beside it.
+// byteSum is the cpio check sum of p: the sum of its bytes. It adds eight bytes
+// at once in four lanes of 16 bits, because byte by byte it would cost more
+// than the sha256 beside it. A lane holds 128 pairs of bytes.
 func byteSum(p []byte) uint32 {
-	var s0, s1, s2, s3 uint32
-	for len(p) >= 4 {
-		s0 += uint32(p[0])
-		s1 += uint32(p[1])
-		s2 += uint32(p[2])
-		s3 += uint32(p[3])
-		p = p[4:]
+	const even, lane = 0x00ff00ff00ff00ff, 0xffff
+	var total uint64
+	for len(p) >= 8 {
+		n := min(len(p)/8, 128) * 8
+		var lanes uint64
+		for q := p[:n]; len(q) >= 8; q = q[8:] {
+			x := binary.LittleEndian.Uint64(q)
+			lanes += x&even + x>>8&even
+		}
+		total += lanes&lane + lanes>>16&lane + lanes>>32&lane + lanes>>48
+		p = p[n:]
 	}
 	for _, b := range p {
-		s0 += uint32(b)
+		total += uint64(b)
 	}
-	return s0 + s1 + s2 + s3
+	return uint32(total)
 }

@@ -242,6 +242,7 @@ func FuzzLibconfig(f *testing.F) {
 func FuzzJSON(f *testing.F) {
 	f.Add([]byte(fixture(f, "json.sw-description")))
 	f.Add([]byte(`{"software":{"version":"1","images":{"ref":"#./images"}}}`))
+	f.Add([]byte("{/* c */\"a\":\"\\\"\"//\n}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, err := parseJSON(b); err != nil && KindOf(err) == "" {
 			t.Fatalf("untyped error %v", err)

@@ -1,7 +1,9 @@
 package swu
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"io"
 	"strings"
 )
@@ -16,9 +18,9 @@ type Image struct {
 	SizeBytes  int64  // of the stored bytes; -1 when the description does not say
 	// OffsetBytes is where in the target the image begins.
 	OffsetBytes int64
-	// DecompressedBytes and DecompressedSHA256 are of the bytes to be written,
-	// from the properties decompressed-size and decompressed-sha256; -1 and
-	// empty when they are not given.
+	// DecompressedBytes and DecompressedSHA256 are of the bytes to be written:
+	// from the properties decompressed-size and decompressed-sha256, or those of
+	// the stored bytes when these are not compressed; -1 and empty when unknown.
 	DecompressedBytes  int64
 	DecompressedSHA256 string
 	Line               int // in the description
@@ -50,6 +52,9 @@ func parseImage(n *node) (Image, error) {
 		if err := step(n); err != nil {
 			return image, err
 		}
+	}
+	if image.Compressed == "" {
+		image.DecompressedBytes, image.DecompressedSHA256 = image.SizeBytes, image.SHA256
 	}
 	return image, nil
 }
@@ -153,15 +158,68 @@ func parseHash(c *node) (string, error) {
 // Decompress turns the stored bytes of the image into those to be written. If
 // the description gives their size, a longer or shorter output is an error, so
 // that a small payload cannot fill the box; otherwise the caller bounds it.
+//
+// Who writes must compare what he wrote with DecompressedSHA256: the file may
+// have changed since [Plan.Verify] read it. Where that hash is not known, the
+// reader itself holds the stored bytes against SHA256 and fails, with BadHash,
+// in place of io.EOF.
 func (i Image) Decompress(stored io.Reader) (io.ReadCloser, error) {
+	var check *hashReader
+	if i.DecompressedSHA256 == "" {
+		check = &hashReader{r: stored, hash: sha256.New(), image: i}
+		stored = check
+	}
 	r, err := Decompress(i.Compressed, stored)
 	if err != nil {
 		return nil, err
+	}
+	if check != nil {
+		r = &checkedReader{ReadCloser: r, check: check}
 	}
 	if i.DecompressedBytes < 0 {
 		return r, nil
 	}
 	return &exactReader{ReadCloser: r, entry: i.Filename, want: i.DecompressedBytes, left: i.DecompressedBytes}, nil
+}
+
+// hashReader hashes the stored bytes on their way to the decompressor.
+type hashReader struct {
+	r     io.Reader
+	hash  hash.Hash
+	image Image
+}
+
+func (h *hashReader) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.hash.Write(p[:n])
+	return n, err
+}
+
+// finish reads what the decompressor left and compares.
+func (h *hashReader) finish() error {
+	if _, err := io.Copy(io.Discard, h); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.hash.Sum(nil)); got != h.image.SHA256 {
+		return archiveError(BadHash, h.image.Filename, "its sha256 is %s, the signed description says %s", got, h.image.SHA256)
+	}
+	return nil
+}
+
+// checkedReader ends only if the stored bytes were the right ones.
+type checkedReader struct {
+	io.ReadCloser
+	check *hashReader
+}
+
+func (c *checkedReader) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err == io.EOF {
+		if wrong := c.check.finish(); wrong != nil {
+			err = wrong
+		}
+	}
+	return n, err
 }
 
 // exactReader fails unless exactly want bytes come.

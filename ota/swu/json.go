@@ -10,7 +10,9 @@ import (
 
 // parseJSON reads a description in JSON into the same tree as libconfig's.
 // Names that are set twice are refused: readers differ in which one counts.
+// Comments are allowed, because SWUpdate's reader (json-c) allows them.
 func parseJSON(b []byte) (*node, error) {
+	b = blankComments(b)
 	p := &jsonParser{decoder: json.NewDecoder(bytes.NewReader(b)), text: b, line: 1}
 	p.decoder.UseNumber()
 	root, err := p.readValue("", 0)
@@ -124,4 +126,36 @@ func (p *jsonParser) elements(list *node, depth int) error {
 	}
 	_, err := p.token()
 	return err
+}
+
+// blankComments returns b with every comment outside strings replaced by
+// spaces, so that offsets and lines stay what they are.
+func blankComments(b []byte) []byte {
+	b = bytes.Clone(b)
+	inString := false
+	for i := 0; i < len(b); i++ {
+		end := 0
+		switch rest := b[i:]; {
+		case inString && rest[0] == '\\':
+			i++
+		case rest[0] == '"':
+			inString = !inString
+		case inString:
+		case bytes.HasPrefix(rest, []byte("//")):
+			if end = bytes.IndexByte(rest, '\n'); end < 0 {
+				end = len(rest)
+			}
+		case bytes.HasPrefix(rest, []byte("/*")):
+			if end = bytes.Index(rest[2:], []byte("*/")) + 4; end < 4 {
+				return b // it does not end: the decoder will refuse it
+			}
+		}
+		for j := i; j < i+end; j++ {
+			if b[j] != '\n' {
+				b[j] = ' '
+			}
+		}
+		i += max(0, end-1)
+	}
+	return b
 }

@@ -115,6 +115,16 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+func TestJSONComments(t *testing.T) {
+	t.Parallel()
+	in := "{ /* one\n two */ \"a\": \"// \\\" /* */\", // three\n \"b\": 2 }//"
+	root, err := parseJSON([]byte(in))
+	must(t, err)
+	if got, want := show(root), `{a="// \" /* */" b=2}`; got != want || root.child("b").line != 3 {
+		t.Errorf("%s, want %s; b is on line %d", got, want, root.child("b").line)
+	}
+}
+
 func TestJSONRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -128,6 +138,8 @@ func TestJSONRefuses(t *testing.T) {
 		{"set twice", "{\"a\": 1,\n\"a\": 2}", 2},
 		{"syntax", "{\n\"a\" 1}", 2},
 		{"NUL", "{\"a\": \"\\u0000\"}", 1},
+		{"comment that does not end", "{\n/* \"a\": 1}", 2},
+		{"slash", "{\"a\": / 1}", 1},
 		{"deep", "{\"a\":" + strings.Repeat("[", 9000), 1},
 		{"many", "{\"a\":[" + strings.Repeat("1,", maxNodes) + "1]}", 1},
 	}
