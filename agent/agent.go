@@ -243,7 +243,9 @@ func (a *Agent) commit(next ota.Record, more *journal.Change) error {
 	}
 	if next.Phase != a.rec.Phase {
 		next.ChangedAt = a.Clock.Now()
-		change.Events = append(change.Events, a.event(a.phaseEvent(next)))
+		if next.Phase != ota.PhaseIdle { // the outcome told of the end
+			change.Events = append(change.Events, a.event(a.phaseEvent(next)))
+		}
 	}
 	change.Update = &next
 	if err := a.Journal.Commit(change); err != nil {

@@ -107,11 +107,8 @@ func (a *Agent) event(e report.Event) journal.Event {
 }
 
 func (a *Agent) phaseEvent(next ota.Record) report.Event {
-	e := report.Event{Type: report.EventPhase, Update: next.ID, Phase: next.Phase, Slot: next.ToSlot, Failure: next.Failure}
-	if next.ID != "" {
-		e.To = &ota.Version{Code: next.Offer.VersionCode, Name: next.Offer.VersionName}
-	}
-	return e
+	return report.Event{Type: report.EventPhase, Update: next.ID, Phase: next.Phase, Slot: next.ToSlot, Failure: next.Failure,
+		To: &ota.Version{Code: next.Offer.VersionCode, Name: next.Offer.VersionName}}
 }
 
 // note puts an event into the outbox by itself; one that cannot be kept is logged.

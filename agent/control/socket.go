@@ -64,12 +64,24 @@ func Serve(ctx context.Context, l net.Listener, agent Watcher) error {
 	mux.HandleFunc("GET /v1/watch", func(w http.ResponseWriter, req *http.Request) { watch(w, req, agent) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
-	defer context.AfterFunc(ctx, func() { srv.Close() })()
+	ended := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		defer close(ended)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
+		if srv.Shutdown(last) != nil { // streams get their last line first
+			srv.Close()
+		}
+	})()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("cannot serve socket: %w", err)
 	}
+	<-ended
 	return nil
 }
+
+// lastWords bounds how long Serve waits for answers under way when it ends.
+const lastWords = time.Second
 
 func watch(w http.ResponseWriter, req *http.Request, agent Watcher) {
 	changed, stop := agent.Watch()
@@ -77,18 +89,20 @@ func watch(w http.ResponseWriter, req *http.Request, agent Watcher) {
 	pace := time.NewTicker(watchEvery)
 	defer pace.Stop()
 	flusher := http.NewResponseController(w)
-	for {
-		if !writeJSON(w, Answer(req.Context(), agent, Request{V: Version, Verb: Status})) || flusher.Flush() != nil {
-			return
-		}
+	say := func() bool {
+		return writeJSON(w, Answer(context.WithoutCancel(req.Context()), agent, Request{V: Version, Verb: Status})) && flusher.Flush() == nil
+	}
+	for say() {
 		select {
 		case <-changed:
-		case <-req.Context().Done():
+		case <-req.Context().Done(): // the client left, or the agent ends: say how
+			say()
 			return
 		}
 		select { // several changes in a short time are one
 		case <-pace.C:
 		case <-req.Context().Done():
+			say()
 			return
 		}
 	}

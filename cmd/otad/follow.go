@@ -43,6 +43,10 @@ func followUpdate(ctx context.Context, env cli.Env, d door, s report.State, asJS
 	if last.Phase == ota.PhaseArmed || last.Phase == ota.PhaseTrial {
 		return cli.Exit(cli.RebootNeeded)
 	}
+	if d.daemon() {
+		return ota.NewTransient(ota.CodeInternal, fmt.Errorf("cannot follow the update: the service ended while it was %s", last.Phase)).
+			WithHint("it goes on when the service starts again")
+	}
 	return ota.NewRefused(ota.CodeNotNow, fmt.Errorf("cannot finish the update now: %s", last.Reason)).
 		WithHint("it goes on with `otad run`, or at once with `otad upgrade --yes`")
 }
