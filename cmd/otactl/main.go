@@ -20,5 +20,6 @@ func commands() []cli.Command {
 		inspectCommand(),
 		verifyCommand(),
 		signCommand(),
+		apiCommand(),
 	}
 }
