@@ -1,6 +1,9 @@
 package ota
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Act is what the agent does next. Every act is idempotent: after a crash it
 // is done again from the record.
@@ -126,8 +129,10 @@ func Next(r Record, e Event) (Record, Act) {
 	next, act := step(r, e)
 	if next.Phase != before {
 		next.Attempts = 0
-		next.Changes++
-		if next.Changes > MaxChanges && !next.Phase.Ended() && next.Phase != PhaseTrial && next.Phase != PhaseIdle {
+		if next.Phase != PhaseIdle {
+			next.Changes++
+		}
+		if next.Changes > MaxChanges && !next.Phase.Ended() && next.Phase != PhaseTrial {
 			return fail(next, NewPermanent(CodeAttempts, fmt.Errorf("cannot finish update: more than %d phase changes", MaxChanges)))
 		}
 	}
@@ -210,6 +215,10 @@ func downloading(r Record, e Event) (Record, Act) {
 		r.Download = e.Checkpoint
 	case Fetched:
 		r.File = e.File
+		if r.Consent == ConsentDeclined && !r.Force {
+			// The viewer said no while it came in.
+			return fail(r, declined())
+		}
 		return enter(r, PhaseDownloaded)
 	}
 	return r, ActNone
@@ -234,9 +243,13 @@ func trial(r Record, e Event) (Record, Act) {
 		}
 		return r, Resume(r)
 	case Confirmed:
-		return enter(r, PhaseConfirmed)
+		if r.Healthy && r.Failure == nil {
+			return enter(r, PhaseConfirmed)
+		}
 	case Rejected:
-		return r, ActReboot
+		if r.Failure != nil {
+			return r, ActReboot
+		}
 	}
 	return r, ActNone
 }
@@ -258,7 +271,7 @@ func booted(r Record, e Booted) (Record, Act) {
 			r.BootID = e.BootID
 			r.Boots++
 		}
-		if r.Boots > MaxBoots && r.Failure == nil {
+		if r.Boots > MaxBoots && r.Failure == nil && !r.Healthy {
 			r.Failure = FailureOf(NewPermanent(CodeAttempts,
 				fmt.Errorf("cannot confirm the new system: it was started %d times", r.Boots)))
 		}
@@ -317,9 +330,13 @@ func failedTrial(r Record, f *Fault) (Record, Act) {
 func cancelled(r Record, e Cancelled) (Record, Act) {
 	switch r.Phase {
 	case PhaseOffered, PhaseDownloading, PhaseDownloaded, PhaseInstalling:
-		return fail(r, NewRefused(CodeCancelled, fmt.Errorf("cancelled by %s", e.By)))
+		return fail(r, NewRefused(CodeCancelled, fmt.Errorf("cannot go on with the update: cancelled by %s", e.By)))
 	}
 	return r, ActNone
+}
+
+func declined() *Fault {
+	return NewRefused(CodeDeclined, errors.New("cannot go on with the update: declined by the viewer"))
 }
 
 func consented(r Record, e Consented) (Record, Act) {
@@ -327,7 +344,7 @@ func consented(r Record, e Consented) (Record, Act) {
 	case PhaseOffered, PhaseDownloaded, PhaseArmed:
 		r.Consent = e.Consent
 		if e.Consent == ConsentDeclined && r.Phase != PhaseArmed {
-			return fail(r, NewRefused(CodeDeclined, fmt.Errorf("declined by the viewer")))
+			return fail(r, declined())
 		}
 		return r, Resume(r)
 	case PhaseDownloading, PhaseInstalling, PhaseInstalled:
