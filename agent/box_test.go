@@ -211,9 +211,9 @@ type fakeServer struct {
 	offer  ota.Offer
 	files  map[string][]byte
 	checks int
-	faults []error // given to the next fetches, one each
-	err    error   // given to every check
-	fetch  func(f Fetch) error
+	faults []error                                  // given to the next fetches, one each
+	err    error                                    // given to every check
+	fetch  func(ctx context.Context, f Fetch) error // in place of the usual
 }
 
 func (s *fakeServer) set(o ota.Offer, artifact []byte) {
@@ -252,7 +252,7 @@ func (s *fakeServer) Fetch(ctx context.Context, f Fetch) error {
 	}
 	s.mu.Unlock()
 	if fetch != nil {
-		return fetch(f)
+		return fetch(ctx, f)
 	}
 	half := int64(len(data) / 2)
 	if err := os.WriteFile(f.Path, data[:half], 0o644); err != nil {

@@ -55,7 +55,9 @@ func Obey(ctx context.Context, verbs Verbs, once Once, payload []byte, now time.
 	}
 	err := decode(bytes.NewReader(payload), maxCommand, &c)
 	if err != nil {
-		c.ID, c.Verb = salvage(payload)
+		if c.ID == "" {
+			c.ID, c.Verb = salvage(payload)
+		}
 		err = usage("cannot read command: %w", err)
 	}
 	if c.ID == "" || len(c.ID) > maxID {
