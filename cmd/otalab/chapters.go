@@ -31,8 +31,19 @@ func (s *story) update(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.did("kill -9 otad")
+	before := s.subscriber.sight()
+	if t := before.progress.Transfer; t != nil {
+		s.did(fmt.Sprintf("kill -9 otad, %.1f MiB in", mib(t.DoneBytes)))
+	}
 	s.box.KillAgent()
+	killed := time.Now()
+	err = s.subscriber.until(ctx, stepLimit, "the box gone and back", func(v sight) bool {
+		return v.wills > before.wills && v.state.Online
+	})
+	if err != nil {
+		return err
+	}
+	s.that(true, "the kill was seen", "last will, and online again after %.1f s", time.Since(killed).Seconds())
 	o, err := s.subscriber.outcome(ctx, stepLimit, 2)
 	if err != nil {
 		return err
@@ -40,10 +51,7 @@ func (s *story) update(ctx context.Context) error {
 	if err := s.settled(ctx, 2); err != nil {
 		return err
 	}
-	s.endProgress()
 	s.checkResumed(file.Stats(), info.Size())
-	wills := s.subscriber.sight().wills
-	s.that(wills > 0, "the kill was seen", "the broker told of the box's end %d times, that of the reboot included", wills)
 	s.that(o.Result == ota.PhaseConfirmed, "2 is confirmed", "%s after %.1f s", o.Result, time.Since(started).Seconds())
 	s.slotHolds("b", 2)
 	s.slotHolds("a", 1)
@@ -82,7 +90,6 @@ func (s *story) rollBack(ctx context.Context) error {
 	if err := s.settled(ctx, 2); err != nil {
 		return err
 	}
-	s.endProgress()
 	s.that(o.Result == ota.PhaseRolledBack && codeOf(o) == ota.CodeUnhealthy, "3 is rolled back", "%s", textOf(o))
 	s.slotHolds("a", 3)
 	got := s.bootsSince(boots)
@@ -125,7 +132,6 @@ func (s *story) refuse(ctx context.Context) error {
 	if err := s.settled(ctx, 2); err != nil {
 		return err
 	}
-	s.endProgress()
 	s.that(o.Result == ota.PhaseFailed && codeOf(o) == ota.CodeArtifactHash, "4 is refused", "%s", textOf(o))
 	after, err := s.slotsPrint()
 	if err != nil {

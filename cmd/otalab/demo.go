@@ -114,7 +114,6 @@ func (s *story) tell(ctx context.Context) error {
 			}
 			return err
 		}
-		s.endProgress()
 	}
 	return nil
 }

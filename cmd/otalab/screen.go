@@ -111,21 +111,21 @@ func (s *screen) progress(about string, percent int, detail string) {
 func (s *screen) line(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bar != "" {
-		fmt.Fprintf(s.out, "\r%s\r", strings.Repeat(" ", utf8.RuneCountInString(s.bar)))
-	}
+	s.wipe()
 	fmt.Fprintf(s.out, format+"\n", args...)
-	if s.bar != "" {
-		fmt.Fprint(s.out, s.bar)
-	}
+	fmt.Fprint(s.out, s.bar)
 }
 
-// endProgress leaves the bar where it is and goes on below it.
+// endProgress takes the bar away: what moved has arrived.
 func (s *screen) endProgress() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.bar != "" {
-		fmt.Fprintln(s.out)
-	}
+	s.wipe()
 	s.bar = ""
+}
+
+func (s *screen) wipe() {
+	if s.bar != "" {
+		fmt.Fprintf(s.out, "\r%s\r", strings.Repeat(" ", utf8.RuneCountInString(s.bar)))
+	}
 }

@@ -136,6 +136,7 @@ func (b *subscriber) takeEvent(payload []byte) error {
 	switch e.Type {
 	case report.EventPhase:
 		text += " " + string(e.Phase)
+		b.screen.endProgress()
 		b.now.phases[e.Update] = append(b.now.phases[e.Update], e.Phase)
 	case report.EventOutcome:
 		if o := e.Outcome; o != nil {
