@@ -18,6 +18,7 @@ import (
 	"otad/cmd/otalab/lab"
 	"otad/ota"
 	"otad/ota/durable"
+	"otad/ota/swu/swutest"
 	"otad/transport/download/downloadtest"
 )
 
@@ -35,7 +36,7 @@ type story struct {
 	agent string // the otad binary
 	dir   string
 
-	keys       lab.Authority
+	keys       swutest.Authority
 	server     *lab.Server
 	subscriber *subscriber
 	box        *lab.Box
@@ -132,7 +133,7 @@ func versionOf(code int64) ota.Version {
 // build makes images 1 to 4 and artifacts 2 to 4.
 func (s *story) build(ctx context.Context) error {
 	var err error
-	if s.keys, err = lab.NewAuthority(); err != nil {
+	if s.keys, err = swutest.NewAuthority(); err != nil {
 		return err
 	}
 	for code := int64(1); code <= 4 && ctx.Err() == nil; code++ {
@@ -146,7 +147,7 @@ func (s *story) build(ctx context.Context) error {
 		if code == 1 {
 			continue
 		}
-		if err := s.keys.Pack(s.artifactOf(code), s.imageOf(code), model, fmt.Sprint(code)); err != nil {
+		if err := lab.Pack(s.keys, s.artifactOf(code), s.imageOf(code), model, fmt.Sprint(code)); err != nil {
 			return err
 		}
 	}

@@ -3,37 +3,24 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
-	"otad/ota/swu"
+	"otad/ota/swu/swutest"
 )
 
 // Pack makes the signed artifact name for the boxes of a model from an image.
-func (a Authority) Pack(name, image, model, version string) (err error) {
+func Pack(a swutest.Authority, name, image, model, version string) (err error) {
 	fail := func(err error) error { return fmt.Errorf("cannot pack %q: %w", name, err) }
 	content, err := os.Open(image)
 	if err != nil {
 		return fail(err)
 	}
 	defer content.Close()
-	stored, err := swu.Compress(io.Discard, content, swu.KindNone)
-	if err != nil {
-		return fail(err)
-	}
-	if _, err := content.Seek(0, io.SeekStart); err != nil {
-		return fail(err)
-	}
 	out, err := os.Create(name)
 	if err != nil {
 		return fail(err)
 	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	err = swu.Pack(out, swu.Manifest{
-		Version: version, Model: model,
-		Payloads: []swu.Payload{{Filename: "rootfs.squashfs", Name: "rootfs", Stored: stored, Content: content}},
-	}, a.Signer)
-	if err != nil {
+	if err := errors.Join(a.Pack(out, model, version, content), out.Close()); err != nil {
 		return fail(err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"otad/ota"
 	"otad/ota/swu"
+	"otad/ota/swu/swutest"
 )
 
 func startServer(t *testing.T) *Server {
@@ -107,7 +108,7 @@ func TestPublishRefuses(t *testing.T) {
 // TestPackTamper reads an artifact with the very code that boxes use.
 func TestPackTamper(t *testing.T) {
 	t.Parallel()
-	authority, err := NewAuthority()
+	authority, err := swutest.NewAuthority()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func TestPackTamper(t *testing.T) {
 	if err := os.WriteFile(image, bytes.Repeat([]byte("image "), 100_000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := authority.Pack(name, image, "stv1", "2"); err != nil {
+	if err := Pack(authority, name, image, "stv1", "2"); err != nil {
 		t.Fatal(err)
 	}
 	if err := verify(t, authority, name); err != nil {
@@ -130,7 +131,7 @@ func TestPackTamper(t *testing.T) {
 	}
 }
 
-func verify(t *testing.T, authority Authority, name string) error {
+func verify(t *testing.T, authority swutest.Authority, name string) error {
 	t.Helper()
 	trust, err := swu.ParseTrust(authority.CA)
 	if err != nil {
