@@ -79,6 +79,7 @@ func (a *Agent) checkDone(ctx context.Context, c checked) {
 	if c.err == nil {
 		c.err = a.accept(ctx, c)
 	}
+	a.show() // who waits looks at the state next
 	a.answerWaiting(c)
 }
 
