@@ -7,9 +7,12 @@
 // all. Intent is committed before the act.
 //
 // Crash assumptions: a bbolt commit is atomic on a medium that honours fsync.
-// The file is created aside and renamed into place. A file that is damaged
-// all the same (bbolt panics on such files) is kept aside under a dated name
-// and a fresh one is started; the caller rebuilds the record from the board.
+// The file is created aside and renamed into place. At every start its pages
+// are walked before bbolt may see them, and its content is held against a
+// check sum. A file that is damaged is kept aside under a dated name and a
+// fresh one is started; the caller rebuilds the record from the board. Damage
+// to the newest of bbolt's two meta pages cannot be told from a power cut
+// before the end of the last commit: the content is then that before it.
 package journal
 
 import (
@@ -35,12 +38,13 @@ const schema = 1
 
 // Names of buckets and keys, persisted: since schema 1.
 var (
-	bucketMeta     = []byte("meta")     // schema
+	bucketMeta     = []byte("meta")     // schema, sum
 	bucketState    = []byte("state")    // update, box
 	bucketHistory  = []byte("history")  // number → ota.Outcome
 	bucketOutbox   = []byte("outbox")   // number → Entry
 	bucketCommands = []byte("commands") // number → commandMark
 	keySchema      = []byte("schema")
+	keySum         = []byte("sum") // check sum of all the rest
 	keyUpdate      = []byte("update")
 	keyBox         = []byte("box")
 	buckets        = [][]byte{bucketMeta, bucketState, bucketHistory, bucketOutbox, bucketCommands}
@@ -196,7 +200,23 @@ func (j *Journal) view(f func(*bbolt.Tx) error) error {
 }
 
 func (j *Journal) update(f func(*bbolt.Tx) error) error {
-	return guarded(func() error { return j.db.Update(f) })
+	return guarded(func() error {
+		return j.db.Update(func(tx *bbolt.Tx) error {
+			if err := f(tx); err != nil {
+				return err
+			}
+			return putSum(tx)
+		})
+	})
+}
+
+// putSum renews the check sum, as the last thing of every transaction.
+func putSum(tx *bbolt.Tx) error {
+	sum, err := contentSum(tx)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketMeta).Put(keySum, number(sum))
 }
 
 func number(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }

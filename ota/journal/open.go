@@ -1,13 +1,16 @@
 package journal
 
 import (
-	"encoding/binary"
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -43,9 +46,12 @@ func Open(path string, at time.Time) (*Journal, *Recovery, error) {
 	if !errors.As(err, &damage) {
 		return nil, nil, openFault(path, err)
 	}
-	kept := path + ".damaged-" + stamp(at)
+	kept := path + damagedMark + stamp(at)
 	if err := durable.Rename(durable.OS, path, kept); err != nil {
 		return nil, nil, fault("keep the damaged", err)
+	}
+	if err := forgetOld(path, kept); err != nil {
+		return nil, nil, fault("tidy up beside the", err)
 	}
 	if err := create(path); err != nil {
 		return nil, nil, fault("create", err)
@@ -54,6 +60,27 @@ func Open(path string, at time.Time) (*Journal, *Recovery, error) {
 		return nil, nil, openFault(path, err)
 	}
 	return j, &Recovery{Kept: kept, Cause: damage.cause}, nil
+}
+
+const (
+	damagedMark = ".damaged-"
+	maxKept     = 3 // damaged files that are kept: a bad medium must not fill itself
+)
+
+// forgetOld removes the oldest of the damaged files above maxKept, never the
+// one that was kept just now.
+func forgetOld(path, justKept string) error {
+	old, err := filepath.Glob(path + damagedMark + "*") // in the order of their stamps
+	if err != nil {
+		return err
+	}
+	old = slices.DeleteFunc(old, func(name string) bool { return name == justKept })
+	for _, name := range old[:max(0, len(old)-maxKept+1)] {
+		if err := durable.Remove(durable.OS, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func openFault(path string, err error) error {
@@ -90,7 +117,10 @@ func create(path string) error {
 				return err
 			}
 		}
-		return tx.Bucket(bucketMeta).Put(keySchema, number(schema))
+		if err := tx.Bucket(bucketMeta).Put(keySchema, number(schema)); err != nil {
+			return err
+		}
+		return putSum(tx)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
@@ -109,66 +139,116 @@ func options() *bbolt.Options {
 // openExisting opens and reads everything once, so that damage shows now and
 // not in the middle of an update.
 func openExisting(path string) (*Journal, error) {
-	info, err := os.Stat(path)
-	if err != nil {
+	if err := checkFile(path); err != nil {
 		return nil, err
 	}
-	if info.Size() == 0 {
-		return nil, &damageError{errors.New("the file is empty")}
-	}
 	var db *bbolt.DB
-	err = guarded(func() (err error) {
+	err := guarded(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, options())
 		return err
 	})
 	if err != nil {
-		if isAccess(err) {
-			return nil, err
-		}
-		return nil, &damageError{err}
+		return nil, err // of the medium or of rights: the content is whole
 	}
 	j := &Journal{db: db}
-	if err := guarded(func() error { return db.View(verify) }); err != nil {
-		closeDamaged(db)
+	if err := j.verify(); err != nil {
+		_ = guarded(db.Close) // the content is given up already
 		return nil, &damageError{err}
 	}
 	return j, nil
 }
 
-// isAccess tells errors of the medium or of rights from those of the content.
-func isAccess(err error) bool {
-	var path *fs.PathError
-	return errors.Is(err, bbolt.ErrTimeout) || errors.As(err, &path)
-}
-
-// closeDamaged lets go of the file and its lock whatever state db is in.
-func closeDamaged(db *bbolt.DB) {
-	_ = guarded(db.Close) // the content is given up already
-}
-
-// verify walks all buckets and checks the schema.
-func verify(tx *bbolt.Tx) error {
-	for _, name := range buckets {
-		b := tx.Bucket(name)
-		if b == nil {
-			return fmt.Errorf("bucket %q is missing", name)
-		}
-		if err := b.ForEach(func(k, v []byte) error {
-			if v == nil {
-				return fmt.Errorf("bucket %q holds a foreign bucket %q", name, k)
-			}
-			return nil
-		}); err != nil {
-			return err
-		}
+// checkFile walks the pages of the file while nobody can write to it.
+func checkFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
 	}
-	if v := tx.Bucket(bucketMeta).Get(keySchema); len(v) != 8 || binary.BigEndian.Uint64(v) > schema {
-		return fmt.Errorf("schema %x is not known to this version (%d)", v, schema)
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		return bbolt.ErrTimeout
+	} else if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return &damageError{errors.New("it is no regular file")}
+	}
+	if err := checkPages(f, info.Size()); err != nil {
+		return &damageError{err}
 	}
 	return nil
 }
 
-// guarded runs f and turns a panic, and a fault in the mapped file, into an error.
+// verify holds the content against its schema and its check sum, and reads all
+// of it.
+func (j *Journal) verify() error {
+	err := j.view(func(tx *bbolt.Tx) error {
+		for _, name := range buckets {
+			if tx.Bucket(name) == nil {
+				return fmt.Errorf("bucket %q is missing", name)
+			}
+		}
+		meta := tx.Bucket(bucketMeta)
+		if v := meta.Get(keySchema); !bytes.Equal(v, number(schema)) {
+			return fmt.Errorf("schema %x is not known to this version (%d)", v, schema)
+		}
+		sum, err := contentSum(tx)
+		if err != nil {
+			return err
+		}
+		if v := meta.Get(keySum); !bytes.Equal(v, number(sum)) {
+			return fmt.Errorf("the check sum of its content is %x, not %x", number(sum), v)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, stateErr := j.Load()
+	_, historyErr := j.History(MaxHistory)
+	_, outboxErr := j.Pending(MaxOutbox)
+	_, commandsErr := j.CommandSeen("")
+	return errors.Join(stateErr, historyErr, outboxErr, commandsErr)
+}
+
+// contentSum is over everything but the sum itself. bbolt has check sums for
+// the last page of a transaction only; a bit that flips in a record, or an old
+// page in the place of a new one, shows here.
+func contentSum(tx *bbolt.Tx) (uint64, error) {
+	sum := crc64.New(crcTable)
+	part := func(b []byte) {
+		sum.Write(number(uint64(len(b))))
+		sum.Write(b)
+	}
+	for _, name := range buckets {
+		b := tx.Bucket(name)
+		part(name)
+		part(number(b.Sequence()))
+		err := b.ForEach(func(k, v []byte) error {
+			if v == nil {
+				return fmt.Errorf("bucket %q holds a foreign bucket %q", name, k)
+			}
+			if !bytes.Equal(k, keySum) {
+				part(k)
+				part(v)
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return sum.Sum64(), nil
+}
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+// guarded runs f and turns a panic, and a fault in the mapped file, into an
+// error. After [checkPages] only a medium that fails while it is used gets here.
 func guarded(f func() error) (err error) {
 	old := debug.SetPanicOnFault(true)
 	defer debug.SetPanicOnFault(old)
