@@ -42,17 +42,17 @@ check: ## format, vet and staticcheck
 bench: ## measure hot paths: hashing, unpacking, writing a slot, reading it back
 	$(GO) test -run '^$$' -bench . -benchmem ./ota/... ./transport/...
 
-# Every kind of box that we build for: GOOS/GOARCH/variant.
-TARGETS := linux/arm/5 linux/arm/6 linux/arm/7 linux/arm64/ linux/mipsle/softfloat linux/riscv64/ linux/amd64/
+# Every kind of box that we build for.
+TARGETS := arm,GOARM=5 arm,GOARM=6 arm,GOARM=7 arm64 mipsle,GOMIPS=softfloat riscv64 amd64
 
 .PHONY: cross
 cross: ## otad for every kind of box, into bin/
 	@mkdir -p bin
 	@set -e; for target in $(TARGETS); do \
-	  arch=$$(echo $$target | cut -d/ -f2); variant=$$(echo $$target | cut -d/ -f3); \
-	  name=bin/otad-linux-$$arch$$variant; \
-	  GOOS=linux GOARCH=$$arch GOARM=$$variant GOMIPS=$$variant $(BUILD) -o $$name ./cmd/otad; \
-	  printf '%-32s %8d bytes\n' $$name $$(wc -c < $$name); \
+	  arch=$${target%%,*}; variant=$${target#*,}; [ $$variant != $$arch ] || variant=; \
+	  name=bin/otad-linux-$$arch$${variant#*=}; \
+	  env GOOS=linux GOARCH=$$arch $$variant $(BUILD) -o $$name ./cmd/otad; \
+	  printf '%-32s %9d bytes\n' $$name $$(wc -c < $$name); \
 	done
 
 .PHONY: e2e

@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // FS is the set of calls whose effects outlive the process. [OS] is the real
@@ -134,12 +135,29 @@ func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 		err = fsys.Mkdir(dir, perm)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return isDir(fsys, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot make directory %q: %w", dir, err)
 	}
 	return syncDir(fsys, filepath.Dir(dir))
+}
+
+// isDir refuses what has the name of a directory and is none.
+func isDir(fsys FS, name string) error {
+	f, err := fsys.OpenFile(name, os.O_RDONLY, 0)
+	if err != nil {
+		return fmt.Errorf("cannot use directory %q: %w", name, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && !info.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	if err != nil {
+		return fmt.Errorf("cannot use directory %q: %w", name, err)
+	}
+	return nil
 }
 
 // ReadFile returns at most limit bytes of name; a longer file is an error, so
