@@ -31,6 +31,7 @@ var level = map[string]int{
 	"board":       1,
 	"transport":   1,
 	"ota/durable": 0,
+	"ota/hook":    0,
 }
 
 // forTests are packages that only tests, the lab and each other may import.

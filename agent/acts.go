@@ -136,7 +136,7 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 		return ota.Fetched{File: rec.Offer.File}, nil
 	}
 	path := a.staged(rec)
-	if err := durable.MkdirAll(durable.OS, a.Config.Download.Dir, 0o755); err != nil {
+	if err := durable.MkdirAll(a.FS, a.Config.Download.Dir, 0o755); err != nil {
 		return nil, ota.NewTransient(ota.CodeNoSpace, err)
 	}
 	err := a.Fetcher.Fetch(ctx, Fetch{
@@ -154,7 +154,7 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 
 // install verifies the staged artifact, then fills the idle slot.
 func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) {
-	f, err := os.Open(rec.File)
+	f, err := a.FS.OpenFile(rec.File, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ota.NewPermanent(ota.CodeFirmwareNotFound, fmt.Errorf("cannot open artifact: %w", err))
 	}
@@ -338,7 +338,7 @@ func (a *Agent) clean(rec ota.Record) {
 		return
 	}
 	for _, path := range []string{a.staged(rec), a.staged(rec) + ".part"} {
-		if err := durable.Remove(durable.OS, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := durable.Remove(a.FS, path); err != nil {
 			a.Log.Warn("cannot remove the staged artifact", "cause", err)
 		}
 	}
@@ -346,12 +346,16 @@ func (a *Agent) clean(rec ota.Record) {
 
 // sweep removes staged artifacts that belong to no update under way.
 func (a *Agent) sweep() {
-	staged, _ := filepath.Glob(filepath.Join(a.Config.Download.Dir, "*.swu*")) // the pattern is well-formed
-	for _, path := range staged {
-		if a.rec.ID != "" && strings.HasPrefix(filepath.Base(path), a.rec.ID+".swu") {
+	names, err := a.FS.ReadDir(a.Config.Download.Dir)
+	if err != nil {
+		return // not made yet
+	}
+	for _, name := range names {
+		ours := a.rec.ID != "" && strings.HasPrefix(name, a.rec.ID+".swu")
+		if ours || !strings.Contains(name, ".swu") {
 			continue
 		}
-		if err := durable.Remove(durable.OS, path); err != nil {
+		if err := durable.Remove(a.FS, filepath.Join(a.Config.Download.Dir, name)); err != nil {
 			a.Log.Warn("cannot remove a stale artifact", "cause", err)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"otad/agent/report"
 	"otad/board"
 	"otad/ota"
+	"otad/ota/durable"
 	"otad/ota/journal"
 	"otad/ota/swu"
 )
@@ -51,13 +52,23 @@ type Fetcher interface {
 	Fetch(ctx context.Context, f Fetch) error
 }
 
+// Journal keeps what must not be forgotten; *journal.Journal is the real one.
+type Journal interface {
+	Load() (journal.State, error)
+	// Commit is durable, as a whole or not at all, when it returns nil.
+	Commit(c journal.Change) error
+	History(n int) ([]ota.Outcome, error)
+	CommandSeen(id string) (bool, error)
+}
+
 // Parts is what an agent is made of.
 type Parts struct {
 	Config  *config.Config
-	Journal *journal.Journal
+	Journal Journal
 	// Recovered tells of a damaged journal that was replaced; nil when it was whole.
 	Recovered *journal.Recovery
 	Board     board.Board
+	FS        durable.FS // of the staging directory
 	Server    Server
 	Fetcher   Fetcher
 	Trust     *swu.Trust

@@ -140,7 +140,7 @@ func (b *testBox) open(image string) *Agent {
 	trust, err := swu.ParseTrust(b.authority.CA)
 	must(b.t, err)
 	a, err := New(Parts{
-		Config: &b.config, Journal: j, Recovered: recovered, Board: board, Server: b.server, Fetcher: b.server, Trust: trust,
+		Config: &b.config, Journal: j, Recovered: recovered, Board: board, FS: durable.OS, Server: b.server, Fetcher: b.server, Trust: trust,
 		Running: running, Clock: &Clock{Local: time.Now}, Log: testLog(b.t), Version: "test", Poll: true,
 	})
 	must(b.t, err)
@@ -163,7 +163,7 @@ func (b *testBox) live(done func(report.State) bool) report.State {
 	for ctx.Err() == nil {
 		a := b.boot()
 		s, finished := b.until(ctx, a, done)
-		must(b.t, a.Journal.Close())
+		must(b.t, journalOf(a).Close())
 		if finished {
 			return s
 		}
@@ -282,3 +282,6 @@ func (b *testBox) slotHolds(name string, image []byte) bool {
 	must(b.t, err)
 	return bytes.Equal(data, image)
 }
+
+// journalOf is the real journal that open gave to the agent.
+func journalOf(a *Agent) *journal.Journal { return a.Journal.(*journal.Journal) }

@@ -1,19 +1,17 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"otad/board"
 	"otad/ota"
+	"otad/ota/hook"
 )
 
 // checkHealth judges the system on trial: it is the version that was promised,
@@ -36,9 +34,9 @@ func (a *Agent) checkHealth(ctx context.Context, rec ota.Record) (ota.Event, err
 	if err != nil {
 		return nil, unhealthy(err)
 	}
-	for _, hook := range hooks {
-		if err := runHook(ctx, hook); err != nil {
-			return nil, unhealthy(fmt.Errorf("hook %q: %w", filepath.Base(hook), err))
+	for _, path := range hooks {
+		if _, err := hook.Run(ctx, path, nil); err != nil {
+			return nil, unhealthy(err)
 		}
 	}
 	return ota.Healthy{}, nil
@@ -69,35 +67,4 @@ func healthHooks(dir string) ([]string, error) {
 		}
 	}
 	return hooks, nil
-}
-
-// maxHookOutput bounds what is kept of what a hook says.
-const maxHookOutput = 2048
-
-// runHook runs one hook in a clean environment until it ends or ctx does; then
-// it is killed together with what it started.
-func runHook(ctx context.Context, path string) error {
-	var out limitedBuffer
-	cmd := exec.CommandContext(ctx, path)
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"}
-	cmd.Dir = "/"
-	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second
-	ownGroup(cmd)
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return errors.New("took longer than the health time-out")
-	}
-	if said := strings.TrimSpace(out.String()); err != nil && said != "" {
-		return fmt.Errorf("%w: %s", err, said)
-	}
-	return err
-}
-
-// limitedBuffer keeps the first maxHookOutput bytes and takes the rest.
-type limitedBuffer struct{ bytes.Buffer }
-
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	b.Buffer.Write(p[:min(len(p), max(0, maxHookOutput-b.Len()))])
-	return len(p), nil
 }

@@ -29,7 +29,7 @@ func (b *testBox) running() *Agent {
 	b.t.Cleanup(func() {
 		cancel()
 		<-ended
-		must(b.t, a.Journal.Close())
+		must(b.t, journalOf(a).Close())
 	})
 	return a
 }
@@ -225,7 +225,7 @@ func TestJournalLostDuringTrial(t *testing.T) {
 			if _, finished := b.until(t.Context(), a, func(report.State) bool { return false }); finished {
 				t.Fatal("it did not want to reboot")
 			}
-			must(t, a.Journal.Close())
+			must(t, journalOf(a).Close())
 			must(t, os.WriteFile(filepath.Join(b.config.State.Dir, "journal.db"), []byte("noise"), 0o644))
 			s := b.live(func(s report.State) bool {
 				return s.Phase == ota.PhaseIdle && s.Last != nil && s.Last.Result.Ended() && s.Slot == c.slot
@@ -259,7 +259,7 @@ func TestCommandIsObeyedOnce(t *testing.T) {
 		}
 		cancel()
 		<-ended
-		must(t, a.Journal.Close())
+		must(t, journalOf(a).Close())
 	}
 	if answered != 1 {
 		t.Errorf("acted on %d times, want once", answered)
@@ -273,7 +273,7 @@ func TestEventsTellTheWholeStory(t *testing.T) {
 	b.publish(system{code: 2, health: "exit 0"})
 	b.live(ended(2))
 	a := b.running()
-	entries, err := a.Journal.Pending(100)
+	entries, err := journalOf(a).Pending(100)
 	must(t, err)
 	var told []string
 	for _, e := range entries {

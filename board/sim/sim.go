@@ -82,13 +82,13 @@ func (b *box) slotPath(name string) string { return b.path("slot-" + name + ".im
 
 // openBox finds the slots of an existing box.
 func openBox(fsys durable.FS, dir string) (*box, error) {
-	entries, err := os.ReadDir(dir) // sorted
+	files, err := fsys.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open box %q: %w", dir, err)
 	}
 	b := &box{fs: fsys, dir: dir}
-	for _, entry := range entries {
-		name, isSlot := strings.CutPrefix(entry.Name(), "slot-")
+	for _, file := range files {
+		name, isSlot := strings.CutPrefix(file, "slot-")
 		name, isImage := strings.CutSuffix(name, ".img")
 		if isSlot && isImage {
 			b.names = append(b.names, name)
@@ -98,6 +98,19 @@ func openBox(fsys durable.FS, dir string) (*box, error) {
 		return nil, fmt.Errorf("cannot open box %q: %d slots found, two needed", dir, len(b.names))
 	}
 	return b, nil
+}
+
+func (b *box) slotSize(name string) (int64, error) {
+	f, err := b.fs.OpenFile(b.slotPath(name), os.O_RDONLY, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 func (b *box) known(slot string) error {
@@ -134,11 +147,11 @@ func Open(fsys durable.FS, dir string) (*Board, error) {
 func (b *Board) Slots(context.Context) ([]board.Slot, error) {
 	slots := make([]board.Slot, 0, len(b.box.names))
 	for _, name := range b.box.names {
-		info, err := os.Stat(b.box.slotPath(name))
+		size, err := b.box.slotSize(name)
 		if err != nil {
 			return nil, fmt.Errorf("cannot examine slot %q: %w", name, err)
 		}
-		slots = append(slots, board.Slot{Name: name, Device: "/dev/sim-" + name, SizeBytes: info.Size()})
+		slots = append(slots, board.Slot{Name: name, Device: "/dev/sim-" + name, SizeBytes: size})
 	}
 	return slots, nil
 }

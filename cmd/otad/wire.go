@@ -100,7 +100,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 		return err
 	}
 	b.agent, err = agent.New(agent.Parts{
-		Config: cfg, Journal: j, Recovered: recovered, Board: bd, Server: server, Fetcher: fetcher,
+		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher,
 		Trust: trust, Running: running, Clock: b.clock, Log: b.log, Version: buildVersion(),
 		Poll: m.poll, Hold: m.hold,
 	})

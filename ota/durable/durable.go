@@ -27,6 +27,8 @@ type FS interface {
 	Rename(oldname, newname string) error
 	Remove(name string) error
 	Mkdir(name string, perm fs.FileMode) error
+	// ReadDir lists the names in a directory, sorted.
+	ReadDir(name string) ([]string, error)
 	// SyncDir makes the names in the directory durable.
 	SyncDir(name string) error
 }
@@ -65,6 +67,18 @@ func (osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 func (osFS) Rename(oldname, newname string) error      { return os.Rename(oldname, newname) }
 func (osFS) Remove(name string) error                  { return os.Remove(name) }
 func (osFS) Mkdir(name string, perm fs.FileMode) error { return os.Mkdir(name, perm) }
+
+func (osFS) ReadDir(name string) ([]string, error) {
+	entries, err := os.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
 
 func (osFS) SyncDir(name string) error {
 	d, err := os.Open(name)

@@ -50,6 +50,8 @@ func (c *cutFS) Mkdir(name string, perm fs.FileMode) error {
 	return c.do("mkdir "+filepath.Base(name), func() error { return OS.Mkdir(name, perm) })
 }
 
+func (c *cutFS) ReadDir(name string) ([]string, error) { return OS.ReadDir(name) }
+
 func (c *cutFS) SyncDir(name string) error {
 	return c.do("syncdir "+filepath.Base(name), func() error { return OS.SyncDir(name) })
 }
