@@ -13,6 +13,7 @@ import (
 	"otad/agent/control"
 	"otad/agent/report"
 	"otad/cmd/internal/cli"
+	"otad/ota"
 )
 
 // door is the way to an agent: the daemon's socket, or an agent of our own.
@@ -98,9 +99,29 @@ func (o *oneShot) Do(ctx context.Context, r control.Request) (any, error) {
 	}()
 	reply := control.Answer(ctx, o.Agent, r)
 	if err := reply.Err(); err != nil {
-		return nil, err
+		return o.restarting(r, err)
 	}
 	return reply.Data, nil
+}
+
+// restarting answers a request that came too late for an agent that found an
+// armed update and asked for the restart at once: to go on with that update is
+// done, all else has to wait. cause is why there is no other answer.
+func (o *oneShot) restarting(r control.Request, cause error) (any, error) {
+	select {
+	case <-o.ended:
+	default:
+		return nil, cause
+	}
+	if !errors.Is(o.err, agent.ErrRebooting) {
+		return nil, cause
+	}
+	s := o.State()
+	if r.Verb != control.Upgrade || s.Update == nil || r.Args.To != 0 && r.Args.To != s.Update.To.Code {
+		return nil, ota.NewRefused(ota.CodeBusy, errors.New("cannot begin: the box restarts for the update under way"))
+	}
+	data, err := json.Marshal(s)
+	return json.RawMessage(data), err
 }
 
 func (o *oneShot) follow(ctx context.Context, each func(report.State) bool) error {

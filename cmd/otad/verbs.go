@@ -94,8 +94,12 @@ func installArtifact(ctx context.Context, env cli.Env, args []string) error {
 		if source, err = filepath.Abs(source); err != nil {
 			return err
 		}
-		if _, err := os.Stat(source); err != nil {
+		info, err := os.Stat(source)
+		if err != nil {
 			return ota.NewPermanent(ota.CodeFirmwareNotFound, fmt.Errorf("cannot install %q: %w", source, err))
+		}
+		if !info.Mode().IsRegular() {
+			return ota.NewPermanent(ota.CodeArtifactDamaged, fmt.Errorf("cannot install %q: it is not a regular file", source))
 		}
 	}
 	return start(ctx, env, f, fmt.Sprintf("Install %s?", source),
