@@ -179,6 +179,7 @@ func (b *box) settings(s *site) config.Config {
 	c.Server = config.Server{URL: s.api.URL, AccessKey: upgradelinktest.DemoAccessKey, SecretKeyFile: b.path("secret")}
 	c.Firmware = config.Firmware{URLKey: urlKey, VersionFile: b.path("version")}
 	c.Trust.CA = []string{b.path("ca.pem")}
+	c.Policy.CheckEvery = config.Duration(time.Second)
 	c.Download.Dir = b.path("staging")
 	c.Download.RetryFirst, c.Download.RetryMax = config.Duration(10*time.Millisecond), config.Duration(50*time.Millisecond)
 	c.Download.Checkpoint = 1 << 20

@@ -1,0 +1,187 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"otad/agent/config"
+	"otad/agent/report"
+	"otad/cmd/internal/cli"
+	"otad/ota"
+)
+
+// TestInstallFaults are the troubles of `otad install FILE --yes`.
+func TestInstallFaults(t *testing.T) {
+	t.Parallel()
+	for _, f := range []struct {
+		name   string
+		source func(w *world) string
+		want   want
+	}{
+		{"missing file", func(w *world) string { return w.path("none.swu") },
+			want{cli.Failed, "", "none.swu", ""}},
+		{"directory", func(w *world) string { return w.dir },
+			want{cli.Failed, "", "not a regular file", ""}},
+		{"text file", func(w *world) string { return w.path("otad.toml") },
+			want{cli.Failed, ota.CodeArtifactDamaged, "cannot use artifact", ""}},
+		{"empty file", func(w *world) string { w.write("empty.swu", nil); return "empty.swu" },
+			want{cli.Failed, ota.CodeArtifactDamaged, "cannot use artifact", ""}},
+		{"half an artifact", func(w *world) string { w.write("half.swu", w.good[:len(w.good)/2]); return "half.swu" },
+			want{cli.Failed, ota.CodeArtifactDamaged, "cannot use artifact", ""}},
+		{"changed artifact", func(w *world) string {
+			e := entryOf(w.T, w.good, "")
+			w.write("changed.swu", swapped(w.good, e.OffsetBytes+1000))
+			return "changed.swu"
+		}, want{cli.NotTrusted, ota.CodeArtifactHash, "cannot use artifact", ""}},
+		{"URL that is not http", func(*world) string { return "ftp://host/2.swu" },
+			want{cli.Usage, "", "ftp://host/2.swu", ""}},
+		{"missing URL", func(w *world) string { return w.site.url + "/none.swu" },
+			want{cli.Failed, ota.CodeFirmwareMissing, "404 Not Found", "exists"}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			source := f.source(w)
+			before := w.condition()
+			r := w.otad("install", source, "--yes")
+			w.wantFault(r, f.want)
+			s := w.wantUntouched(before)
+			if f.want.code != "" && (s.Last == nil || s.Last.Failure == nil || s.Last.Failure.Code != f.want.code) {
+				t.Errorf("the last update is %+v, want code %s", s.Last, f.want.code)
+			}
+			w.wantInstalls()
+		})
+	}
+}
+
+func TestInstall(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"file", "relative path", "URL"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.write("two.swu", w.good)
+			source := map[string]string{"file": w.path("two.swu"), "relative path": "two.swu", "URL": w.site.url + "/fw/2.swu"}[name]
+			w.otad("install", source, "--yes").want(cli.RebootNeeded)
+			w.wantArmed(w.two)
+			if !bytes.Equal(w.read(w.path("two.swu")), w.good) {
+				t.Error("the file that was handed in has changed")
+			}
+			if slot := w.boot(); slot != "b" {
+				t.Fatalf("slot %s was started", slot)
+			}
+			s, _ := w.live(func(s report.State) bool { return s.Last != nil && s.Phase == ota.PhaseIdle })
+			if s.Last.Result != ota.PhaseConfirmed || s.Version.Code != 2 {
+				t.Errorf("got %+v", s.Last)
+			}
+			if _, err := os.Stat(w.path("two.swu")); err != nil {
+				t.Error("the file that was handed in is gone")
+			}
+		})
+	}
+}
+
+// TestFloor: what is older than the confirmed version needs a person's word.
+func TestFloor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s, service := w.live(ended(2))
+	if s.Last.Result != ota.PhaseConfirmed || s.Floor != "2" {
+		t.Fatalf("got %+v, floor %q", s.Last, s.Floor)
+	}
+	service.stop().want(cli.Done)
+	one := system{code: 1}
+	w.write("one.swu", one.artifact(t))
+	before := w.condition()
+	w.otad("install", "one.swu", "--yes").want(cli.Failed, `below the floor "2"`, "hint: ", "--below-floor")
+	if s := w.status(); s.Last.Failure == nil || s.Last.Failure.Code != ota.CodeBelowFloor {
+		t.Errorf("the last update is %+v", s.Last)
+	}
+	if w.condition() != before {
+		t.Error("the box was changed")
+	}
+	// A person's word holds; the slot that it goes to is the old one, a.
+	w.otad("install", "one.swu", "--yes", "--below-floor").want(cli.RebootNeeded)
+	if next := w.condition().boot.Next; next != "a" || !w.holds("a", one.image()) {
+		t.Errorf("slot %s is started next", next)
+	}
+}
+
+// TestNoSpace gives the staging directory a small file system of its own, in
+// a mount namespace that goes away with otad.
+func TestNoSpace(t *testing.T) {
+	t.Parallel()
+	unshare := find(t, "unshare")
+	w := newWorld(t)
+	must(t, os.Mkdir(w.path("staging"), 0o755))
+	const script = `mount -t tmpfs -o size=$SIZE staging "$STAGING" && exec "$@"`
+	flags := []string{"-m", "sh", "-c", script, "sh"}
+	if os.Geteuid() != 0 {
+		flags = append([]string{"-r"}, flags...)
+	}
+	run := func(size string) result {
+		cmd := w.command(t.Context(), "upgrade", "--yes")
+		cmd.Args = append(append([]string{unshare}, flags...), cmd.Args...)
+		cmd.Path = unshare
+		cmd.Env = append(cmd.Env, "SIZE="+size, "STAGING="+w.path("staging"))
+		return w.finish(cmd)
+	}
+	probe := exec.Command(unshare, append(flags, "true")...)
+	probe.Env = append(os.Environ(), "SIZE=1m", "STAGING="+w.path("staging"))
+	if out, err := probe.CombinedOutput(); err != nil {
+		t.Skipf("cannot mount a small file system here: %v: %s", err, out)
+	}
+	before := w.condition()
+	r := run("4m")
+	w.wantFault(r, want{cli.Failed, ota.CodeNoSpace, "no space in the staging directory", ""})
+	s := w.wantUntouched(before)
+	if s.Last == nil || s.Last.Failure == nil || s.Last.Failure.Code != ota.CodeNoSpace {
+		t.Errorf("the last update is %+v", s.Last)
+	}
+	run("64m").want(cli.RebootNeeded)
+	w.wantArmed(w.two)
+}
+
+// TestSecondOtad: there is one otad at a time, and it has a name.
+func TestSecondOtad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure(quiet)
+	first := w.start()
+	first.await(inPhase(ota.PhaseIdle))
+	holder := "process " + itoa(first.cmd.Process.Pid)
+	w.otad("run").want(cli.Locked, "cannot lock", holder, "hint: ")
+	// The one that runs is not disturbed, and its door still open.
+	first.await(inPhase(ota.PhaseIdle))
+	w.otad("status").want(cli.Done).said("none under way")
+	first.stop().want(cli.Done)
+
+	// A one-shot otad has no door; a second one is told who is at work.
+	w.file.Set(trickle)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	shot := w.command(ctx, "upgrade", "--yes")
+	var log tape
+	shot.Stderr = &log
+	must(t, shot.Start())
+	log.await(t, "phase=downloading")
+	for _, verb := range []string{"status", "upgrade", "run", "cancel"} {
+		w.otad(verb).want(cli.Locked, "cannot lock", "process "+itoa(shot.Process.Pid))
+	}
+	must(t, shot.Process.Signal(syscall.SIGINT))
+	shot.Wait()
+	if code := shot.ProcessState.ExitCode(); code != cli.Interrupted {
+		t.Errorf("exit code %d after an interrupt, want %d\n%s", code, cli.Interrupted, log.String())
+	}
+	w.file.Set(noFaults)
+	w.otad("upgrade", "--yes").want(cli.RebootNeeded)
+	w.wantArmed(w.two)
+}
+
+// quiet keeps a service from asking the server by itself.
+func quiet(c *config.Config) { c.Policy.CheckEvery = config.Duration(1000 * time.Hour) }
