@@ -123,7 +123,10 @@ func (a *Agent) ask(ctx context.Context, q policy.Question) {
 		a.feed(ctx, ota.Allowed{})
 		return
 	}
-	a.wake = verdict.At
+	if !verdict.At.IsZero() {
+		// A wall clock that is set may bring the time nearer: look hourly.
+		a.wake = a.Clock.alarmIn(min(time.Hour, verdict.At.Sub(facts.Now)))
+	}
 }
 
 // staged is where the artifact of an update is kept.

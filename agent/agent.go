@@ -101,9 +101,9 @@ type Agent struct {
 	work       *worker
 	held       ota.Event     // could not be journalled yet
 	failures   int           // attempts in a row that could not journal or ask the board
-	wake       time.Time     // when to look again: a held event, a question to the policy
+	wake       alarm         // when to look again: a held event, a question to the policy
 	retryAfter time.Duration // what the server asked for with its last refusal
-	nextCheck  time.Time
+	nextCheck  alarm
 	checkFail  int // checks in a row without an answer
 	waiting    []chan<- checked
 	rebooting  bool
@@ -139,7 +139,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.Log.Warn("journal was damaged and is rebuilt", "kept", a.Recovered.Kept, "cause", a.Recovered.Cause)
 		a.note(report.Event{Type: report.EventJournalRecovered, Text: a.Recovered.Cause.Error()})
 	}
-	a.nextCheck = a.Clock.Now().Add(a.spread(min(a.checkEvery(), firstCheckWithin)))
+	a.nextCheck = a.Clock.alarmIn(a.spread(min(a.checkEvery(), firstCheckWithin)))
 	a.lookAtBoard(ctx)
 	a.show()
 	close(a.ready)
@@ -167,36 +167,38 @@ func (a *Agent) Run(ctx context.Context) error {
 // firstCheckWithin bounds the wait for the first check after a start.
 const firstCheckWithin = 5 * time.Minute
 
-// untilNext is how long nothing happens by itself.
+// polls tells whether the agent waits for the time of its next check.
+func (a *Agent) polls() bool {
+	return a.Poll && a.booted && a.work == nil && a.rec.Phase == ota.PhaseIdle
+}
+
+// untilNext is how long nothing happens by itself; at most an hour, in case a
+// clock is set meanwhile.
 func (a *Agent) untilNext() time.Duration {
-	next := a.wake
-	if a.Poll && a.booted && a.work == nil && a.rec.Phase == ota.PhaseIdle {
-		if next.IsZero() || a.nextCheck.Before(next) {
-			next = a.nextCheck
-		}
+	next := time.Hour
+	if a.wake.set() {
+		next = min(next, a.Clock.left(a.wake))
 	}
-	if next.IsZero() {
-		return time.Hour
+	if a.polls() {
+		next = min(next, a.Clock.left(a.nextCheck))
 	}
-	// A clock that jumps must not stop the loop: look at least hourly.
-	return min(time.Hour, max(0, next.Sub(a.Clock.Now())))
+	return next
 }
 
 // tick does what is due.
 func (a *Agent) tick(ctx context.Context) {
-	now := a.Clock.Now()
-	if !a.wake.IsZero() && !now.Before(a.wake) {
-		a.wake = time.Time{}
+	if a.wake.set() && a.Clock.left(a.wake) == 0 {
+		a.wake = alarm{}
 		switch {
 		case !a.booted:
 			a.lookAtBoard(ctx)
 		case a.held != nil:
 			a.feed(ctx, a.held)
-		default:
+		case a.work == nil:
 			a.perform(ctx, ota.Resume(a.rec))
 		}
 	}
-	if a.Poll && a.booted && a.work == nil && a.rec.Phase == ota.PhaseIdle && !now.Before(a.nextCheck) {
+	if a.polls() && a.Clock.left(a.nextCheck) == 0 {
 		a.check(ctx, 0)
 	}
 }
@@ -219,7 +221,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 func (a *Agent) later() {
 	a.failures++
 	wait := ota.Backoff(a.failures, time.Second, time.Minute, rand.Float64())
-	a.wake = a.Clock.Now().Add(wait)
+	a.wake = a.Clock.alarmIn(wait)
 }
 
 // feed lets ota.Next decide what an event means, journals it and acts. An
@@ -234,7 +236,7 @@ func (a *Agent) feed(ctx context.Context, e ota.Event) {
 		a.later()
 		return
 	}
-	a.held, a.failures = nil, 0
+	a.held, a.failures, a.wake = nil, 0, alarm{}
 	if _, confirmed := e.(ota.Confirmed); confirmed {
 		a.boot.Trial = false
 	}

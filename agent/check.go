@@ -42,7 +42,7 @@ func (a *Agent) planCheck() {
 	if a.checkFail > 0 {
 		wait = min(every, max(ota.Backoff(a.checkFail, time.Minute, every, mathrand.Float64()), a.retryAfter))
 	}
-	a.nextCheck = a.Clock.Now().Add(wait)
+	a.nextCheck = a.Clock.alarmIn(wait)
 }
 
 // check asks the server in the worker.

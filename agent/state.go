@@ -63,7 +63,7 @@ func (a *Agent) show() {
 		}
 		s.CheckAt, s.Checked = nil, optional(a.box.CheckAt)
 		if a.Poll && a.rec.Phase == ota.PhaseIdle {
-			s.CheckAt = optional(a.nextCheck)
+			s.CheckAt = optional(a.nextCheck.wall)
 		}
 	})
 }

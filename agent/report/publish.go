@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -29,7 +30,7 @@ type Broker interface {
 // Outbox keeps events until they are delivered.
 type Outbox interface {
 	Pending(n int) ([]journal.Entry, error)
-	Delivered(seq uint64) error
+	Delivered(seqs ...uint64) error
 }
 
 // Source is the agent: what to tell, and a channel that gets a value when it
@@ -142,20 +143,24 @@ func sameProgress(a, b Progress) bool {
 		(a.Transfer == nil || *a.Transfer == *b.Transfer)
 }
 
-// events empties the outbox; an entry leaves it when the broker has it.
+// events empties the outbox; entries leave it when the broker has them. They
+// leave in batches, for the sake of the flash: after a power cut in between
+// some arrive again, with the same id.
 func (p *Publisher) events(ctx context.Context) error {
 	for {
 		entries, err := p.Outbox.Pending(batch)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
+		var delivered []uint64
 		for _, e := range entries {
-			if err := p.event(ctx, e); err != nil {
-				return err
+			if err = p.event(ctx, e); err != nil {
+				break
 			}
-			if err := p.Outbox.Delivered(e.Seq); err != nil {
-				return err
-			}
+			delivered = append(delivered, e.Seq)
+		}
+		if err := errors.Join(err, p.Outbox.Delivered(delivered...)); err != nil {
+			return err
 		}
 	}
 }

@@ -185,10 +185,18 @@ func (j *Journal) Pending(n int) ([]Entry, error) {
 	return list, fault("read", err)
 }
 
-// Delivered removes an event from the outbox.
-func (j *Journal) Delivered(seq uint64) error {
+// Delivered removes events from the outbox, in one commit.
+func (j *Journal) Delivered(seqs ...uint64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
 	return fault("write", j.update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketOutbox).Delete(number(seq))
+		for _, seq := range seqs {
+			if err := tx.Bucket(bucketOutbox).Delete(number(seq)); err != nil {
+				return err
+			}
+		}
+		return nil
 	}))
 }
 
