@@ -4,7 +4,7 @@
 // [Open] verifies the signature, that the artifact is for this hardware, and
 // every payload's hash, from the staged file, before anything is touched.
 // [Plan.Write] fills the idle slot in aligned blocks, hashing on the way in,
-// and returns when the medium has it. [Plan.ReadBack] reads the whole image
+// and returns when the medium has it. [ReadBack] reads the whole image
 // back from the medium and compares. The caller marks the slot unbootable
 // before Write and arms it only after ReadBack.
 //
@@ -216,9 +216,15 @@ func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 		}
 	}
 	digest := hex.EncodeToString(w.digest.Sum(nil))
+	// The file was verified before, but it was read a second time since: from a
+	// medium that may be worn, or may answer differently when asked again.
 	if want := p.image.DecompressedSHA256; want != "" && want != digest {
 		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactHash,
 			fmt.Errorf("cannot install image %q: it unpacks to sha256 %s, %s was signed", p.image.Filename, digest, want))
+	}
+	if w.done == 0 {
+		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactUnsupported,
+			fmt.Errorf("cannot install image %q: it is empty", p.image.Filename))
 	}
 	if err := slot.Sync(); err != nil {
 		return ota.Image{}, boardFault("sync", err)
