@@ -7,6 +7,8 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"otad/ota"
@@ -82,12 +84,10 @@ func Decide(q Question, f Facts) Verdict {
 
 func forced(q Question, f Facts) Verdict {
 	end := f.Since.Add(f.Rules.Countdown)
-	// A start in the future is a clock that jumped back: count from now.
-	if q != Reboot || !f.Now.Before(end) || f.Busy == "" {
+	// A start in the future is a clock that jumped back. How much notice there
+	// was cannot be told; to count afresh each time could go on for ever.
+	if q != Reboot || f.Busy == "" || !f.Now.Before(end) || f.Now.Before(f.Since) {
 		return yes
-	}
-	if left := end.Sub(f.Now); left > f.Rules.Countdown {
-		end = f.Now.Add(f.Rules.Countdown)
 	}
 	return Verdict{Reason: "forced, counting down: " + f.Busy, At: end}
 }
@@ -113,19 +113,33 @@ func inWindow(f Facts) Verdict {
 // after its start goes over midnight.
 type Window struct{ Start, End int }
 
-// ParseWindow reads "02:00-05:00".
+// ParseWindow reads "02:00-05:00". The end of the day is 24:00 or 00:00.
 func ParseWindow(s string) (Window, error) {
-	var h1, m1, h2, m2 int
-	var rest string
-	n, _ := fmt.Sscanf(s+" ", "%2d:%2d-%2d:%2d%s", &h1, &m1, &h2, &m2, &rest)
-	w := Window{Start: h1*60 + m1, End: h2*60 + m2}
-	if n != 4 || h1 > 23 || h2 > 24 || m1 > 59 || m2 > 59 || w.End > 24*60 || min(h1, m1, h2, m2) < 0 {
+	start, end, _ := strings.Cut(s, "-")
+	w := Window{Start: minutes(start), End: minutes(end)}
+	if w.Start < 0 || w.Start == dayMinutes || w.End < 0 {
 		return Window{}, fmt.Errorf("cannot read window %q: want HH:MM-HH:MM", s)
 	}
 	if w.Start == w.End {
 		return Window{}, fmt.Errorf("cannot read window %q: it is empty", s)
 	}
 	return w, nil
+}
+
+const dayMinutes = 24 * 60
+
+// minutes reads "HH:MM", from 00:00 to 24:00, and is -1 for anything else.
+func minutes(s string) int {
+	if len(s) != len("HH:MM") || s[2] != ':' {
+		return -1
+	}
+	h, errH := strconv.ParseUint(s[:2], 10, 8)
+	m, errM := strconv.ParseUint(s[3:], 10, 8)
+	at := int(h*60 + m)
+	if errH != nil || errM != nil || m > 59 || at > dayMinutes {
+		return -1
+	}
+	return at
 }
 
 // Contains tells whether t is in the window by t's wall clock.
@@ -137,12 +151,14 @@ func (w Window) Contains(t time.Time) bool {
 	return minute >= w.Start || minute < w.End
 }
 
-// Next is the next start of the window after t, by t's wall clock. On a day
-// whose clock skips the start, it is the first instant after the gap.
+// Next is the first full minute after t that is in the window, by t's wall
+// clock. It looks at one minute after the other: on the days on which the clock
+// is set, a time of day may be missing or come twice, and [time.Date] may give
+// either side of it.
 func (w Window) Next(t time.Time) time.Time {
-	for day := 0; ; day++ {
-		at := time.Date(t.Year(), t.Month(), t.Day()+day, w.Start/60, w.Start%60, 0, 0, t.Location())
-		if at.After(t) {
+	at := t.Truncate(time.Minute)
+	for {
+		if at = at.Add(time.Minute); w.Contains(at) {
 			return at
 		}
 	}
