@@ -140,7 +140,7 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 	}
 	path := a.staged(rec)
 	if err := durable.MkdirAll(a.FS, a.Config.Download.Dir, 0o755); err != nil {
-		return nil, ota.NewTransient(ota.CodeNoSpace, err)
+		return nil, ota.NewTransient(ota.CodeBoard, err)
 	}
 	err := a.Fetcher.Fetch(ctx, Fetch{
 		URL: rec.Offer.URL, Path: path, From: rec.Download,
@@ -321,7 +321,10 @@ func badOffer(rec ota.Record, now time.Time) ota.BadOffer {
 	if rec.Failure == nil {
 		return bad
 	}
-	bad.Code, bad.Text = rec.Failure.Code, rec.Failure.Text
+	bad.Code, bad.Text, bad.NeedBytes = rec.Failure.Code, rec.Failure.Text, rec.Failure.NeedBytes
+	if bad.NeedBytes > 0 {
+		return bad // until there is room
+	}
 	if rec.Failure.Class == ota.Transient || coolsDown[rec.Failure.Code] {
 		bad.Until = now.Add(coolDown)
 	}
@@ -332,7 +335,7 @@ func badOffer(rec ota.Record, now time.Time) ota.BadOffer {
 const coolDown = 24 * time.Hour
 
 var coolsDown = map[ota.Code]bool{
-	ota.CodeFirmwareMissing: true, ota.CodeNoSpace: true, ota.CodeFirmwareHTML: true,
+	ota.CodeFirmwareMissing: true, ota.CodeFirmwareHTML: true,
 }
 
 // clean removes the staged file, but never a file that a person handed in.

@@ -50,6 +50,8 @@ type Fetch struct {
 // Fetcher brings artifacts in.
 type Fetcher interface {
 	Fetch(ctx context.Context, f Fetch) error
+	// FreeBytes is how much the staging directory can still take.
+	FreeBytes(dir string) (int64, error)
 }
 
 // Journal keeps what must not be forgotten; *journal.Journal is the real one.

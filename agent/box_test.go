@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,7 @@ type fakeServer struct {
 	offer  ota.Offer
 	files  map[string][]byte
 	checks int
+	free   atomic.Int64
 	faults []error                                  // given to the next fetches, one each
 	err    error                                    // given to every check
 	fetch  func(ctx context.Context, f Fetch) error // in place of the usual
@@ -242,6 +244,8 @@ func (s *fakeServer) Offer(_ context.Context, running ota.Version, appoint int64
 	}
 	return s.offer, nil
 }
+
+func (s *fakeServer) FreeBytes(string) (int64, error) { return s.free.Load(), nil }
 
 func (s *fakeServer) Fetch(ctx context.Context, f Fetch) error {
 	s.mu.Lock()

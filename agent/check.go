@@ -85,7 +85,7 @@ func (a *Agent) checkDone(ctx context.Context, c checked) {
 
 // accept starts an update from an offer.
 func (a *Agent) accept(ctx context.Context, c checked) error {
-	if bad, is := a.box.IsBad(c.offer.Key(), a.Clock.Now()); is {
+	if bad, is := a.box.IsBad(c.offer.Key(), a.Clock.Now()); is && !a.roomFor(bad) {
 		if !c.person {
 			return ota.NewRefused(ota.CodeBadOffer, fmt.Errorf("cannot accept version %d: it failed before: %s", c.offer.VersionCode, bad.Text)).
 				WithHint("`otad upgrade` tries it again")
@@ -106,6 +106,15 @@ func (a *Agent) accept(ctx context.Context, c checked) error {
 		return ota.NewTransient(ota.CodeJournal, errors.New("cannot accept the offer: the journal cannot be written"))
 	}
 	return nil
+}
+
+// roomFor tells whether an offer was bad for want of space that is there now.
+func (a *Agent) roomFor(bad ota.BadOffer) bool {
+	if bad.NeedBytes == 0 {
+		return false
+	}
+	free, err := a.Fetcher.FreeBytes(a.Config.Download.Dir)
+	return err == nil && free >= bad.NeedBytes
 }
 
 // answerWaiting tells the verbs that wait for the check.

@@ -302,3 +302,25 @@ func TestUnreachableServerIsAskedLessOften(t *testing.T) {
 	b.server.mu.Unlock()
 	wait(t, a, "well again", func(s report.State) bool { return s.Trouble == nil && s.Checked != nil })
 }
+
+// An artifact that did not fit is tried again when there is room, not before.
+func TestNoSpaceIsRememberedWithItsSize(t *testing.T) {
+	t.Parallel()
+	b := newTestBox(t)
+	b.publish(system{code: 2, health: "exit 0"})
+	full := ota.NewTransient(ota.CodeNoSpace, errors.New("cannot download: 1000 bytes are needed, 10 are free"))
+	full.NeedBytes = 1000
+	b.server.faults = []error{full}
+	a := b.running()
+	s := wait(t, a, "given up", func(s report.State) bool { return s.Last != nil && s.Phase == ota.PhaseIdle })
+	if s.Last.Failure.Code != ota.CodeNoSpace || s.Last.Failure.NeedBytes != 1000 {
+		t.Fatalf("last update: %+v", s.Last.Failure)
+	}
+	checks := b.server.asked()
+	wait(t, a, "checked twice more", func(report.State) bool { return b.server.asked() > checks+2 })
+	if s := a.State(); s.Phase != ota.PhaseIdle {
+		t.Fatalf("tried again without room: %s", s.Phase)
+	}
+	b.server.free.Store(1000)
+	wait(t, a, "armed", phase(ota.PhaseArmed))
+}

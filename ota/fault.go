@@ -28,7 +28,10 @@ type Fault struct {
 	Hint  string // what a person can do about it, one sentence; may be empty
 	// RetryAfter is the wait that the other side asked for; 0 when it did not.
 	RetryAfter time.Duration
-	Err        error
+	// NeedBytes is, with CodeNoSpace, what must be free for another attempt
+	// from the start; 0 when it is not known.
+	NeedBytes int64
+	Err       error
 }
 
 func (f *Fault) Error() string { return f.Err.Error() }

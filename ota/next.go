@@ -306,7 +306,8 @@ func failed(r Record, f *Fault) (Record, Act) {
 		return enter(r, PhaseDownloading)
 	}
 	r.Attempts++
-	if f.Class != Transient || r.Attempts >= MaxAttempts {
+	// Space is not made by trying: it is remembered how much is needed.
+	if f.Class != Transient || f.Code == CodeNoSpace || r.Attempts >= MaxAttempts {
 		return fail(r, f)
 	}
 	return r, Resume(r)

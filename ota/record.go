@@ -130,6 +130,8 @@ type Failure struct {
 	Code  Code   `json:"code"`
 	Text  string `json:"text"`
 	Hint  string `json:"hint,omitempty"`
+	// NeedBytes is, with CodeNoSpace, what must be free for another attempt.
+	NeedBytes int64 `json:"need_bytes,omitempty"`
 }
 
 // FailureOf is f to persist; nil for nil.
@@ -137,7 +139,7 @@ func FailureOf(f *Fault) *Failure {
 	if f == nil {
 		return nil
 	}
-	return &Failure{Class: f.Class, Code: f.Code, Text: f.Error(), Hint: f.Hint}
+	return &Failure{Class: f.Class, Code: f.Code, Text: f.Error(), Hint: f.Hint, NeedBytes: f.NeedBytes}
 }
 
 // Outcome is how an update ended, kept in the history.
@@ -159,6 +161,8 @@ type BadOffer struct {
 	Code  Code      `json:"code"`
 	Text  string    `json:"text"`
 	Until time.Time `json:"until,omitzero"` // zero: until the offer changes or a person says so
+	// NeedBytes lifts the ban as soon as so much is free; 0: space was not the matter.
+	NeedBytes int64 `json:"need_bytes,omitempty"`
 }
 
 // Box is what otad remembers beyond one update.

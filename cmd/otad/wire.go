@@ -265,6 +265,8 @@ type fetcher struct {
 	maxBytes int64
 }
 
+func (f *fetcher) FreeBytes(dir string) (int64, error) { return durable.FreeBytes(dir) }
+
 func (f *fetcher) Fetch(ctx context.Context, want agent.Fetch) error {
 	_, err := f.download.Fetch(ctx, download.Request{
 		URL: want.URL, Path: want.Path, MaxBytes: f.maxBytes, Magic: []byte(artifactMagic),

@@ -192,6 +192,9 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// plenty is the most that FreeBytes answers: sizes can be added to it.
+const plenty = 1 << 62
+
 func syncDir(fsys FS, dir string) error {
 	if err := fsys.SyncDir(dir); err != nil {
 		return fmt.Errorf("cannot sync directory %q: %w", dir, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/cavaliergopher/grab/v3"
 
 	"otad/ota"
+	"otad/ota/durable"
 )
 
 // attempt is one call of Fetch. To grab it is the HTTP client (Do, in
@@ -119,7 +120,7 @@ func (a *attempt) WaitN(ctx context.Context, n int) error {
 // reserveIsFree looks again while storing: the size may have been unknown, or
 // somebody else may fill the disk.
 func (a *attempt) reserveIsFree() error {
-	free, err := freeBytes(filepath.Dir(a.r.Path))
+	free, err := durable.FreeBytes(filepath.Dir(a.r.Path))
 	if err != nil {
 		return err
 	}

@@ -7,20 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// freeBytes tells how much an unprivileged writer may still store in dir, at
-// most plenty.
-func freeBytes(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
-	}
-	unit := st.Frsize
-	if unit == 0 {
-		unit = st.Bsize
-	}
-	return int64(min(st.Bavail, uint64(plenty)/uint64(unit))) * int64(unit), nil
-}
-
 // writeBack starts writing a range to the medium and does not wait.
 func writeBack(f *os.File, off, length int64) error {
 	return tolerate(f, unix.SyncFileRange(int(f.Fd()), off, length, unix.SYNC_FILE_RANGE_WRITE))

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"otad/ota"
+	"otad/ota/durable"
 )
 
 var (
@@ -55,7 +56,7 @@ func (a *attempt) classed(err error) error {
 		return ota.NewTransient(ota.CodeDownloadStalled,
 			verb(fmt.Errorf("%w: fewer than %d bytes in %v", errStalled, a.f.opt.LowSpeedBytes, a.f.opt.LowSpeedTime)))
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		free, _ := freeBytes(filepath.Dir(a.r.Path)) // 0 if unknown
+		free, _ := durable.FreeBytes(filepath.Dir(a.r.Path)) // 0 if unknown
 		return a.noSpace(free)
 	case errors.As(err, &local):
 		return ota.NewTransient(ota.CodeBoard, fmt.Errorf("cannot store %q: %w", a.object, err)).
@@ -70,12 +71,14 @@ func (a *attempt) classed(err error) error {
 
 // noSpace is the fault for a directory that filled up under the transfer.
 func (a *attempt) noSpace(free int64) *ota.Fault {
-	return a.noSpaceFor(max(a.point.TotalBytes-a.file.storedBytes, 0)+a.f.opt.ReserveBytes, free)
+	return a.noSpaceFor(a.point.TotalBytes, max(a.point.TotalBytes-a.file.storedBytes, 0)+a.f.opt.ReserveBytes, free)
 }
 
-func (a *attempt) noSpaceFor(need, free int64) *ota.Fault {
-	return ota.NewTransient(ota.CodeNoSpace,
+func (a *attempt) noSpaceFor(total, need, free int64) *ota.Fault {
+	fault := ota.NewTransient(ota.CodeNoSpace,
 		fmt.Errorf("cannot download %q: %w", a.object, &NoSpaceError{NeedBytes: need, FreeBytes: free}))
+	fault.NeedBytes = max(need, total+a.f.opt.ReserveBytes)
+	return fault
 }
 
 func (a *attempt) tooLarge(size int64) *ota.Fault {

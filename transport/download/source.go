@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"otad/ota"
+	"otad/ota/durable"
 )
 
 // errMisfit says that an answer does not continue the prefix at hand.
@@ -185,7 +186,7 @@ func (a *attempt) fits(total, offset int64) error {
 	if total > a.r.MaxBytes {
 		return a.tooLarge(total)
 	}
-	free, err := freeBytes(filepath.Dir(a.r.Path))
+	free, err := durable.FreeBytes(filepath.Dir(a.r.Path))
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (a *attempt) fits(total, offset int64) error {
 	}
 	free += max(size-offset, 0) // what is about to be cut off
 	if need := max(total-offset, 0) + a.f.opt.ReserveBytes; free < need {
-		return a.noSpaceFor(need, free)
+		return a.noSpaceFor(total, need, free)
 	}
 	return nil
 }

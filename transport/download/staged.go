@@ -12,9 +12,6 @@ import (
 // door is neither stalled by a flush of hundreds of MiB nor evicted.
 const windowBytes = 4 << 20
 
-// plenty stands for as much space as anybody needs; sizes can be added to it.
-const plenty = int64(1) << 62
-
 // staged is the file in the staging directory. grab writes to it through a
 // descriptor of its own; this one shortens, paces and syncs it.
 type staged struct {
