@@ -1,0 +1,171 @@
+package uboot
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"otad/ota/durable"
+)
+
+// tool finds a program that others made for U-Boot's environment.
+func tool(t *testing.T, name, debianPackage string) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing: install %s", name, debianPackage)
+	}
+	t.Skipf("%s is missing: install %s", name, debianPackage)
+	return ""
+}
+
+// tools are fw_printenv and fw_setenv, with the configuration of a machine.
+type tools struct {
+	*machine
+	printenv, setenv, config string
+}
+
+func newTools(t *testing.T, m *machine) *tools {
+	t.Helper()
+	f := &tools{machine: m, printenv: tool(t, "fw_printenv", "libubootenv-tool"), setenv: tool(t, "fw_setenv", "libubootenv-tool")}
+	f.config = filepath.Join(m.root, "fw_env.config")
+	var text string
+	for _, c := range m.copies {
+		text += fmt.Sprintf("%s %#x %#x\n", c.file, c.offset, envSize)
+	}
+	m.must(os.WriteFile(f.config, []byte(text), 0o644))
+	return f
+}
+
+func (f *tools) print() map[string]string {
+	f.t.Helper()
+	out, err := exec.Command(f.printenv, "-c", f.config).CombinedOutput()
+	if err != nil {
+		f.t.Fatalf("fw_printenv: %v: %s", err, out)
+	}
+	vars := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
+		vars[name] = value
+	}
+	return vars
+}
+
+// setVariable writes by way of a file of variables, as scripts do.
+func (f *tools) setVariable(name, value string) {
+	f.t.Helper()
+	list := filepath.Join(f.root, "list")
+	f.must(os.WriteFile(list, []byte(name+"="+value+"\n"), 0o644))
+	if out, err := exec.Command(f.setenv, "-c", f.config, "-s", list).CombinedOutput(); err != nil {
+		f.t.Fatalf("fw_setenv: %v: %s", err, out)
+	}
+}
+
+func asMap(v variables) map[string]string {
+	m := map[string]string{}
+	for _, entry := range v {
+		name, value, _ := strings.Cut(entry, "=")
+		m[name] = value
+	}
+	return m
+}
+
+// TestToolsReadOursAndWeReadTheirs takes turns, more often than the flags byte
+// counts, with a copy damaged now and then.
+func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
+	t.Parallel()
+	for name, copies := range map[string][]region{
+		"redundant": onDevice, "redundant files": inFiles, "one file": inFiles[:1], "one copy at an offset": {{"dev/mmcblk0", 0x2000}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, m := newStore(t, durable.OS, copies...)
+			f := newTools(t, m)
+			m.set("n", "0", "path with spaces", "a b  c", "equal", "x=y", "empty", "")
+			rounds := 20
+			if name == "redundant" {
+				rounds = 135 // two writes each: once around
+			}
+			for n := range rounds {
+				env, err := s.read()
+				m.must(err)
+				if n%16 == 5 && len(copies) == 2 {
+					m.must(m.damage(1 - env.copy))
+				}
+				vars := slices.Clone(env.variables)
+				vars.set("n", fmt.Sprint(2*n+1))
+				m.must(s.write(env, vars))
+				if got := f.print(); !maps.Equal(got, asMap(vars)) {
+					t.Fatalf("round %d: fw_printenv prints %q, we wrote %q", n, got, vars)
+				}
+				f.setVariable("n", fmt.Sprint(2*n+2))
+				if env, err = s.read(); err != nil {
+					t.Fatal(err)
+				}
+				if got, _ := env.get("n"); got != fmt.Sprint(2*n+2) {
+					t.Fatalf("round %d: we read n=%s of flags %d, fw_setenv wrote %d", n, got, env.flags, 2*n+2)
+				}
+			}
+		})
+	}
+}
+
+// TestToolsAgreeOnTornWrites cuts our write at every 256th byte.
+func TestToolsAgreeOnTornWrites(t *testing.T) {
+	t.Parallel()
+	s, m := newStore(t, durable.OS, onDevice...)
+	f := newTools(t, m)
+	m.set("n", "1")
+	env, err := s.read()
+	m.must(err)
+	vars := slices.Clone(env.variables)
+	vars.set("n", "2")
+	older := m.copies[1-env.copy]
+	before := m.image(older)
+	m.must(s.write(env, vars))
+	after := m.image(older)
+	for n := 0; n <= envSize; n += 256 {
+		m.poke(older, append(slices.Clone(after[:n]), before[n:]...))
+		got, err := s.read()
+		m.must(err)
+		if want := f.print(); !maps.Equal(want, asMap(got.variables)) {
+			t.Errorf("cut at %d: we read %q, fw_printenv %q", n, got.variables, want)
+		}
+	}
+}
+
+// TestMkenvimage reads what U-Boot's own tool made at build time.
+func TestMkenvimage(t *testing.T) {
+	t.Parallel()
+	mkenvimage := tool(t, "mkenvimage", "u-boot-tools")
+	for name, copies := range map[string][]region{"redundant": inFiles, "one": inFiles[:1]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, m := newStore(t, durable.OS, copies...)
+			m.write("list", []byte("BOOT_ORDER=A B\nBOOT_A_LEFT=3\n"))
+			for _, c := range m.copies {
+				args := []string{"-s", fmt.Sprint(envSize), "-o", c.file, filepath.Join(m.root, "list")}
+				if len(copies) == 2 {
+					args = append([]string{"-r"}, args...)
+				}
+				if out, err := exec.Command(mkenvimage, args...).CombinedOutput(); err != nil {
+					t.Fatalf("mkenvimage: %v: %s", err, out)
+				}
+			}
+			env, err := s.read()
+			if want := (variables{"BOOT_ORDER=A B", "BOOT_A_LEFT=3"}); err != nil || !slices.Equal(env.variables, want) {
+				t.Errorf("got %q and %v, want %q", env.variables, err, want)
+			}
+		})
+	}
+}
