@@ -106,8 +106,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // verdict says so.
 func (a *Agent) ask(ctx context.Context, q policy.Question) {
 	facts := policy.Facts{
-		Now: a.Clock.Now(), Type: a.rec.Offer.Type, Force: a.rec.Force, Consent: a.rec.Consent,
-		Since: a.rec.ChangedAt, Rules: a.Config.Rules(),
+		Now: a.Clock.Now(), Type: policy.Upgrade(a.rec.Offer.Type), Force: a.rec.Force,
+		Agreed: a.rec.Consent == ota.ConsentAccepted,
+		Since:  a.rec.ChangedAt, Rules: a.Config.Rules(),
 	}
 	if b, ok := a.Board.(board.Busy); ok {
 		busy, err := b.Busy(ctx)

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"otad/ota"
 )
 
 // Question is what is asked.
@@ -23,15 +21,25 @@ const (
 	Reboot   Question = "reboot"
 )
 
+// Upgrade is how the operator wants an offer applied, in UpgradeLink's numbers.
+// One that is not known counts as Prompt, the gentlest.
+type Upgrade int
+
+const (
+	Prompt Upgrade = 1 // needs the viewer's consent
+	Silent Upgrade = 2 // in a window, while nobody watches, unasked
+	Forced Upgrade = 3 // after a countdown, whatever goes on
+)
+
 // Facts is all that a verdict depends on.
 type Facts struct {
-	Now     time.Time // in the box's own time zone: windows are local
-	Type    ota.UpgradeType
-	Force   bool // a person said: now
-	Consent ota.Consent
-	Busy    string // why the viewer must not be disturbed; "" when nobody would notice
-	Since   time.Time
-	Rules   Rules
+	Now    time.Time // in the box's own time zone: windows are local
+	Type   Upgrade
+	Force  bool   // a person said: now
+	Agreed bool   // the viewer said yes
+	Busy   string // why the viewer must not be disturbed; "" when nobody would notice
+	Since  time.Time
+	Rules  Rules
 }
 
 // Rules is the configured part.
@@ -64,10 +72,10 @@ func Decide(q Question, f Facts) Verdict {
 	if f.Force {
 		return yes
 	}
-	if f.Type == ota.UpgradeForced {
+	if f.Type == Forced {
 		return forced(q, f)
 	}
-	if f.Type != ota.UpgradeSilent && f.Consent != ota.ConsentAccepted {
+	if f.Type != Silent && !f.Agreed {
 		return Verdict{Reason: "waiting for the viewer's consent"}
 	}
 	if q != Reboot {
@@ -76,7 +84,7 @@ func Decide(q Question, f Facts) Verdict {
 	if f.Busy != "" {
 		return Verdict{Reason: "the box is in use: " + f.Busy, At: f.Now.Add(recheck)}
 	}
-	if f.Consent == ota.ConsentAccepted {
+	if f.Agreed {
 		return yes
 	}
 	return inWindow(f)

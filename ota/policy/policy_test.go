@@ -5,18 +5,11 @@ import (
 	"testing"
 	"time"
 	_ "time/tzdata" // the machine that runs the tests may have none
-
-	"otad/ota"
-)
-
-var (
-	prompt, silent, forcedType = ota.UpgradePrompt, ota.UpgradeSilent, ota.UpgradeForced
-	yesSaid, noSaid            = ota.ConsentAccepted, ota.ConsentDeclined
 )
 
 const (
-	unknown = ota.UpgradeUnknown
-	unsaid  = ota.ConsentNone
+	prompt, silent, forcedType, unknown = Prompt, Silent, Forced, Upgrade(0)
+	yesSaid, noSaid, unsaid             = "yes", "no", ""
 )
 
 func at(t testing.TB, zone, text string) time.Time {
@@ -52,8 +45,8 @@ func TestDecide(t *testing.T) {
 	t.Parallel()
 	const inside, outside = "2026-03-10 03:00", "2026-03-10 20:00"
 	for _, tt := range []struct {
-		upgrade ota.UpgradeType
-		consent ota.Consent
+		upgrade Upgrade
+		consent string
 		busy    string
 		now     string
 
@@ -72,7 +65,7 @@ func TestDecide(t *testing.T) {
 		{unknown, unsaid, "", inside, "no", "no", "no"},
 		{unknown, noSaid, "", inside, "no", "no", "no"},
 		{unknown, yesSaid, "", outside, "yes", "yes", "yes"},
-		{ota.UpgradeType(9), unsaid, "", inside, "no", "no", "no"},
+		{Upgrade(9), unsaid, "", inside, "no", "no", "no"},
 		// Silent: in the window, while nobody watches.
 		{silent, unsaid, "", inside, "yes", "yes", "yes"},
 		{silent, unsaid, "", outside, "yes", "yes", "later"},
@@ -89,7 +82,7 @@ func TestDecide(t *testing.T) {
 		{forcedType, noSaid, "", inside, "yes", "yes", "yes"},
 	} {
 		now := at(t, "Europe/Berlin", tt.now)
-		f := Facts{Now: now, Since: now, Type: tt.upgrade, Consent: tt.consent, Busy: tt.busy,
+		f := Facts{Now: now, Since: now, Type: tt.upgrade, Agreed: tt.consent == yesSaid, Busy: tt.busy,
 			Rules: Rules{Windows: windows(t, "02:00-05:00"), Countdown: 10 * time.Minute}}
 		for q, want := range map[Question]string{Download: tt.download, Install: tt.install, Reboot: tt.reboot} {
 			v := Decide(q, f)
