@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -56,11 +58,37 @@ func parse(data []byte) (*Config, error) {
 	case errors.As(err, &decode):
 		line, _ := decode.Position()
 		text := strings.TrimPrefix(decode.Error(), "toml: ")
-		return nil, fmt.Errorf("line %d: %s: %s", line, strings.Join(decode.Key(), "."), text)
+		if key := strings.Join(decode.Key(), "."); key != "" {
+			text = key + ": " + text
+		}
+		return nil, fmt.Errorf("line %d: %s", line, text)
 	case err != nil:
 		return nil, err
 	}
-	return &c, nil
+	var raw map[string]any
+	if err := toml.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return &c, withoutUnit(reflect.TypeFor[Config](), raw, "")
+}
+
+// withoutUnit refuses a bare number where a number with a unit belongs: the
+// decoder would take it for nanoseconds or bytes.
+func withoutUnit(t reflect.Type, raw map[string]any, prefix string) error {
+	var errs []error
+	for i := range t.NumField() {
+		field := t.Field(i)
+		key := field.Tag.Get("toml")
+		switch value := raw[key].(type) {
+		case map[string]any:
+			errs = append(errs, withoutUnit(field.Type, value, key+"."))
+		case int64:
+			if field.Type.Kind() == reflect.Int64 {
+				errs = append(errs, fmt.Errorf("%s%s = %d has no unit, as in \"90s\" or \"16MiB\"", prefix, key, value))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func unknownKeys(e *toml.StrictMissingError) error {
@@ -140,22 +168,35 @@ func (c *Config) resolve() error {
 	if c.Server.Proxy != "" {
 		check(httpURL("server.proxy", c.Server.Proxy))
 	}
-	for key, value := range map[string]string{
-		"server.access_key": c.Server.AccessKey, "server.secret_key_file": c.Server.SecretKeyFile,
-		"firmware.url_key": c.Firmware.URLKey, "board.driver": c.Board.Driver,
+	for _, s := range []struct{ key, value string }{
+		{"server.access_key", c.Server.AccessKey}, {"server.secret_key_file", c.Server.SecretKeyFile},
+		{"firmware.url_key", c.Firmware.URLKey}, {"firmware.version_file", c.Firmware.VersionFile},
+		{"board.driver", c.Board.Driver}, {"control.socket", c.Control.Socket}, {"state.dir", c.State.Dir},
 	} {
-		if value == "" {
-			check(fmt.Errorf("%s is not set", key))
+		if s.value == "" {
+			check(fmt.Errorf("%s is not set", s.key))
 		}
 	}
 	if len(c.Trust.CA) == 0 {
 		check(errors.New("trust.ca is not set: only signed artifacts are installed, so a trusted CA is needed"))
 	}
-	if c.Policy.CheckEvery == 0 {
-		check(errors.New("policy.check_every must not be 0"))
+	for _, n := range []struct {
+		key   string
+		value int64
+	}{
+		{"policy.check_every", int64(c.Policy.CheckEvery)}, {"health.timeout", int64(c.Health.Timeout)},
+		{"download.max_size", int64(c.Download.MaxSize)},
+		{"download.retry_first", int64(c.Download.RetryFirst)}, {"download.retry_max", int64(c.Download.RetryMax)},
+	} {
+		if n.value == 0 {
+			check(fmt.Errorf("%s must not be 0", n.key))
+		}
 	}
 	if c.Download.Checkpoint < 1<<20 {
 		check(errors.New("download.checkpoint must be at least 1MiB"))
+	}
+	if len(c.MQTT.Brokers) > 0 && (c.MQTT.Prefix == "" || strings.ContainsAny(c.MQTT.Prefix, "+#\x00")) {
+		check(fmt.Errorf("mqtt.prefix %q cannot begin a topic", c.MQTT.Prefix))
 	}
 	if c.Download.Dir == "" {
 		c.Download.Dir = filepath.Join(c.State.Dir, "staging")
@@ -171,7 +212,7 @@ func identity(key, value string) (string, error) {
 	switch kind, rest, _ := strings.Cut(value, ":"); {
 	case value == "":
 		return "", fmt.Errorf("%s is not set", key)
-	case kind == "mac" && rest != "" && !strings.Contains(rest, ":"):
+	case kind == "mac" && !strings.Contains(rest, ":"):
 		iface, err := net.InterfaceByName(rest)
 		if err != nil || len(iface.HardwareAddr) == 0 {
 			return "", fmt.Errorf("%s: interface %q has no MAC address (or is not there)", key, rest)
@@ -187,15 +228,22 @@ func identity(key, value string) (string, error) {
 		}
 	}
 	if len(value) > 128 {
-		return "", fmt.Errorf("%s is longer than 128 characters", key)
+		return "", fmt.Errorf("%s is longer than 128 bytes", key)
+	}
+	if !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl) {
+		return "", fmt.Errorf("%s is not one line of text", key)
 	}
 	return value, nil
 }
 
 func httpURL(key, value string) error {
+	if value == "" {
+		return fmt.Errorf("%s is not set", key)
+	}
 	u, err := url.Parse(value)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return fmt.Errorf("%s %q is not an http or https URL", key, value)
+		// Not the value: it may hold a password.
+		return fmt.Errorf("%s is not an http or https URL", key)
 	}
 	return nil
 }
@@ -226,7 +274,7 @@ func ReadFiles(paths ...string) ([][]byte, error) {
 	return list, nil
 }
 
-// readFile reads a regular, small file.
+// readFile reads a small file.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

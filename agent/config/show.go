@@ -3,7 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
-	"os"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -20,20 +20,38 @@ var logLevels = map[string]slog.Level{
 func (c *Config) Level() slog.Level { return logLevels[c.Log.Level] }
 
 // Text is the effective configuration as a file, defaults filled in. Secrets
-// are in files of their own and so not in it.
+// are in files of their own and so not in it; passwords inside of URLs are
+// blotted out.
 func (c *Config) Text() (string, error) {
-	data, err := toml.Marshal(c)
+	shown := *c
+	shown.Server.URL, shown.Server.Proxy = redacted(c.Server.URL), redacted(c.Server.Proxy)
+	shown.MQTT.Brokers = nil
+	for _, broker := range c.MQTT.Brokers {
+		shown.MQTT.Brokers = append(shown.MQTT.Brokers, redacted(broker))
+	}
+	data, err := toml.Marshal(shown)
 	if err != nil {
 		return "", fmt.Errorf("cannot show configuration: %w", err)
 	}
 	return string(data), nil
 }
 
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(not a URL)"
+	}
+	if _, has := u.User.Password(); !has {
+		return text
+	}
+	return u.Redacted()
+}
+
 // RunningVersion reads the version file of the image that runs: the
 // versionCode, then, after a space or on the next line, the versionName.
 func (c *Config) RunningVersion() (ota.Version, error) {
 	path := c.Firmware.VersionFile
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return ota.Version{}, wrong("cannot read the running version: %w", err).
 			WithHint("the image build writes the versionCode into [firmware] version_file")
