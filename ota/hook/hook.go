@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -68,7 +70,7 @@ var (
 //
 // An error is an *[Error]; the result is filled in as far as it is known.
 func Run(ctx context.Context, path string, input []byte, args ...string) (Result, error) {
-	answer, said := bounded{limit: MaxOutput}, bounded{limit: MaxSaid}
+	answer, said := bounded{limit: MaxOutput, stop: true}, bounded{limit: MaxSaid}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"}
 	cmd.Dir = "/"
@@ -80,15 +82,14 @@ func Run(ctx context.Context, path string, input []byte, args ...string) (Result
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
 	err := cmd.Run()
-	result := Result{Answer: answer.kept.Bytes(), Said: strings.TrimSpace(said.kept.String())}
+	result := Result{Answer: answer.kept.Bytes(), Said: plain(said.kept.Bytes())}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = ErrTimeout
+	case answer.over:
+		err = ErrTooLong
 	case ended(cmd) && onlyLeftovers(err):
 		err = nil
-	}
-	if err == nil && answer.over {
-		err = ErrTooLong
 	}
 	if err == nil {
 		return result, nil
@@ -113,14 +114,26 @@ func complaint(r Result) string {
 	if r.Said != "" {
 		return r.Said
 	}
-	return strings.TrimSpace(string(r.Answer[:min(len(r.Answer), MaxSaid)]))
+	return plain(r.Answer[:min(len(r.Answer), MaxSaid)])
 }
 
-// bounded keeps the first limit bytes and takes the rest, so that the writer
-// is not held up.
+// plain is text that can be shown on a terminal, whatever a hook printed.
+func plain(text []byte) string {
+	printable := func(r rune) rune {
+		if r == utf8.RuneError || unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}
+	return strings.TrimSpace(string(bytes.Map(printable, text)))
+}
+
+// bounded keeps the first limit bytes. Then it takes the rest, so that the
+// writer is not held up, or ends the writer with a broken pipe.
 type bounded struct {
 	kept  bytes.Buffer
 	limit int
+	stop  bool // at the limit
 	over  bool
 }
 
@@ -128,5 +141,8 @@ func (b *bounded) Write(p []byte) (int, error) {
 	room := b.limit - b.kept.Len()
 	b.over = b.over || len(p) > room
 	b.kept.Write(p[:min(len(p), room)])
+	if b.over && b.stop {
+		return 0, ErrTooLong
+	}
 	return len(p), nil
 }

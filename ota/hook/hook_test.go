@@ -32,6 +32,7 @@ func TestRun(t *testing.T) {
 		{"ended by a signal", "kill -9 $$", "", "", "", `hook "sh": signal: killed`},
 		{"endless words are cut", "i=0; while [ $i -lt 9000 ]; do echo xxxxxxxxx >&2; i=$((i+1)); done", "", "",
 			strings.TrimSpace(strings.Repeat("xxxxxxxxx\n", MaxSaid/10+1)[:MaxSaid]), ""},
+		{"terminal codes", `printf '\033[2Jred\377\000\n' >&2; exit 1`, "", "", "[2Jred", `hook "sh": exit status 1: [2Jred`},
 		{"a child in the background", "sleep 30 & echo done", "", "done\n", "", ""},
 	}
 	for _, test := range tests {
@@ -57,7 +58,7 @@ func errText(err error) string {
 
 func TestAnswerTooLong(t *testing.T) {
 	t.Parallel()
-	got, err := sh(t.Context(), "head -c 100000 /dev/zero", "")
+	got, err := sh(t.Context(), "cat /dev/zero", "")
 	if !errors.Is(err, ErrTooLong) || len(got.Answer) != MaxOutput {
 		t.Errorf("got %d bytes and %v, want %d and ErrTooLong", len(got.Answer), err, MaxOutput)
 	}

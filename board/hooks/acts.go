@@ -1,0 +1,128 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"otad/board"
+	"otad/ota/durable"
+)
+
+// current is the answer of the hook of that name.
+type current struct {
+	ID       string `json:"id"` // "" for the kernel's boot ID
+	Slot     string `json:"slot"`
+	Trial    bool   `json:"trial"`
+	Next     string `json:"next"`
+	Fallback string `json:"fallback"` // "" for none
+}
+
+// Current implements [board.BootControl].
+func (b *Board) Current(ctx context.Context) (board.Boot, error) {
+	var c current
+	if err := b.ask(ctx, request{Act: actCurrent}, &c); err != nil {
+		return board.Boot{}, fmt.Errorf("cannot tell which slot runs: %w", err)
+	}
+	for member, name := range map[string]string{"slot": c.Slot, "next": c.Next, "fallback": c.Fallback} {
+		if _, err := b.slot(name); err != nil && (name != "" || member != "fallback") {
+			return board.Boot{}, fmt.Errorf("cannot tell which slot runs: hook %q: %s: %w", actCurrent, member, err)
+		}
+	}
+	if c.ID == "" {
+		id, err := durable.ReadFile(b.fs, "/proc/sys/kernel/random/boot_id", 4096)
+		if err != nil {
+			return board.Boot{}, fmt.Errorf("cannot tell boots apart: %w", err)
+		}
+		c.ID = strings.TrimSpace(string(id))
+	}
+	return board.Boot(c), nil
+}
+
+// MarkUnbootable implements [board.BootControl].
+func (b *Board) MarkUnbootable(ctx context.Context, slot string) error {
+	return b.changeIdle(ctx, actMarkUnbootable, "mark unbootable", slot)
+}
+
+// Arm implements [board.BootControl].
+func (b *Board) Arm(ctx context.Context, slot string) error {
+	return b.changeIdle(ctx, actArm, "arm", slot)
+}
+
+// changeIdle asks for an act on a slot that must not be the active one; that
+// is not left to the hook.
+func (b *Board) changeIdle(ctx context.Context, act, verb, slot string) error {
+	if _, err := b.slot(slot); err != nil {
+		return err
+	}
+	boot, err := b.Current(ctx)
+	if err != nil {
+		return err
+	}
+	if boot.Slot == slot {
+		err = board.ErrActiveSlot
+	} else {
+		err = b.ask(ctx, request{Act: act, Slot: slot}, nil)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s slot %q: %w", verb, slot, err)
+	}
+	return nil
+}
+
+// Confirm implements [board.BootControl].
+func (b *Board) Confirm(ctx context.Context) error {
+	if err := b.ask(ctx, request{Act: actConfirm}, nil); err != nil {
+		return fmt.Errorf("cannot confirm the active slot: %w", err)
+	}
+	return nil
+}
+
+// Reject implements [board.BootControl].
+func (b *Board) Reject(ctx context.Context) error {
+	if err := b.ask(ctx, request{Act: actReject}, nil); err != nil {
+		return fmt.Errorf("cannot reject the active slot: %w", err)
+	}
+	return nil
+}
+
+// Reboot implements [board.Rebooter].
+func (b *Board) Reboot(ctx context.Context, reason string) error {
+	if err := b.ask(ctx, request{Act: actReboot, Reason: reason}, nil); err != nil {
+		return fmt.Errorf("cannot restart the box: %w", err)
+	}
+	return nil
+}
+
+// Busy implements [board.Busy]; without the hook the box is never busy.
+func (b *Board) Busy(ctx context.Context) (string, error) {
+	var answer struct {
+		Reason string `json:"reason"`
+	}
+	if !b.has(actBusy) {
+		return "", nil
+	}
+	if err := b.ask(ctx, request{Act: actBusy}, &answer); err != nil {
+		return "", fmt.Errorf("cannot tell whether the box is in use: %w", err)
+	}
+	return answer.Reason, nil
+}
+
+// Health implements [board.Health]; without the hook the board has no opinion.
+func (b *Board) Health(ctx context.Context) error {
+	if !b.has(actHealth) {
+		return nil
+	}
+	return b.ask(ctx, request{Act: actHealth}, nil)
+}
+
+// has tells whether an optional hook is there. One that cannot be examined is:
+// running it will say why.
+func (b *Board) has(act string) bool {
+	_, err := os.Stat(filepath.Join(b.dir, act))
+	return !errors.Is(err, fs.ErrNotExist)
+}
