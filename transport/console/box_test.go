@@ -1,0 +1,238 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"otad/ota"
+	"otad/transport/console"
+	"otad/transport/console/consoletest"
+)
+
+// box is a box with a version, that `upgrade` moves on in twenty steps.
+type box struct {
+	mu      sync.Mutex
+	state   state
+	did     []string // verbs obeyed
+	changed chan struct{}
+	step    time.Duration
+	long    string // a history that is long
+}
+
+type state struct {
+	Version int    `json:"version"`
+	Phase   string `json:"phase"`
+	Percent int    `json:"percent"`
+}
+
+func newBox() *box {
+	return &box{state: state{Version: 1, Phase: "idle"}, changed: make(chan struct{}), step: 2 * time.Millisecond}
+}
+
+func (b *box) edit(change func(*state)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change(&b.state)
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+func (b *box) obeyed() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.did...)
+}
+
+func (b *box) Do(_ context.Context, verb string, args json.RawMessage) (json.RawMessage, error) {
+	b.mu.Lock()
+	b.did = append(b.did, strings.TrimSpace(verb+" "+string(args)))
+	state := b.state
+	b.mu.Unlock()
+	switch verb {
+	case "status":
+	case "history":
+		return json.Marshal(b.long)
+	case "upgrade", "install":
+		if state.Phase != "idle" {
+			return nil, ota.NewRefused(ota.CodeBusy, errors.New("cannot begin: an update is under way")).WithHint("wait for it")
+		}
+		b.edit(func(s *state_) { s.Phase = "downloading" })
+		go b.work()
+	case "cancel":
+		return nil, ota.NewRefused(ota.CodeNothing, errors.New("cannot cancel: no update is under way"))
+	default:
+		return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot follow request: verb %q is not known", verb))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return json.Marshal(b.state)
+}
+
+type state_ = state
+
+func (b *box) work() {
+	for percent := 0; percent <= 100; percent++ {
+		time.Sleep(b.step)
+		b.edit(func(s *state) { s.Percent = percent })
+	}
+	b.edit(func(s *state) { *s = state_{Version: s.Version + 1, Phase: "idle"} })
+}
+
+func (b *box) Follow(ctx context.Context, each func(json.RawMessage) bool) error {
+	for {
+		b.mu.Lock()
+		data, err := json.Marshal(b.state)
+		changed := b.changed
+		b.mu.Unlock()
+		if err != nil || !each(data) {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *box) Ready(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state.Phase != "idle" {
+		return ota.NewRefused(ota.CodeBusy, errors.New("cannot take a file: an update is under way"))
+	}
+	return nil
+}
+
+// face is how that box reads to a person.
+type face struct{}
+
+func (face) Help() string {
+	return "status\nupgrade [--yes] [--wait]\ninstall FILE [--yes] [--wait]\nhistory\ncancel\n"
+}
+
+func (face) Parse(words []string) (console.Command, error) {
+	c := console.Command{Verb: words[0], Question: "Really?"}
+	switch words[0] {
+	case "status", "history", "cancel":
+		c.Question = ""
+	case "upgrade":
+	case "install":
+		if len(words) < 2 {
+			return c, ota.NewRefused(ota.CodeUsage, errors.New("missing operand"))
+		}
+		c.Args, _ = json.Marshal(map[string]string{"source": words[1]})
+	default:
+		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: no such command", words[0])).WithHint("`help` lists the commands")
+	}
+	for _, w := range words[1:] {
+		switch w {
+		case "--yes":
+			c.Question = ""
+		case "--wait":
+			c.Wait = true
+		}
+	}
+	return c, nil
+}
+
+func (face) Say(w io.Writer, _ string, data json.RawMessage) { fmt.Fprintf(w, "%s\n", data) }
+
+func (face) Progress(w io.Writer, _ json.RawMessage, live bool) func(json.RawMessage) bool {
+	last := -1
+	return func(data json.RawMessage) bool {
+		var s state
+		if json.Unmarshal(data, &s) != nil {
+			return false
+		}
+		if s.Phase == "idle" {
+			fmt.Fprintf(w, "\nversion %d\n", s.Version)
+			return false
+		}
+		if live {
+			fmt.Fprintf(w, "\r%s %3d%%", s.Phase, s.Percent)
+		} else if step := s.Percent / 5 * 5; step != last {
+			last = step
+			fmt.Fprintf(w, "%s %d%%\n", s.Phase, step)
+		}
+		return true
+	}
+}
+
+// desk is a box with a console, a line and a port at the other end.
+type desk struct {
+	t     testing.TB
+	box   *box
+	inbox string
+	line  *consoletest.Line
+	near  *consoletest.Pty // the desk's port
+	far   *consoletest.Pty // the box's
+	log   *log
+}
+
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// serve puts a console on a port until the test ends.
+func serve(t testing.TB, line *consoletest.Line, edit ...func(*console.Options)) *desk {
+	t.Helper()
+	d := &desk{t: t, box: newBox(), inbox: filepath.Join(t.TempDir(), "inbox"), line: line,
+		near: consoletest.NewPty(t), far: consoletest.NewPty(t), log: &log{}}
+	line.Connect(d.near, d.far)
+	o := console.Options{
+		Port: "tty", Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(d.far.Path, 115200) },
+		Box: d.box, Face: face{}, ReadOnly: []string{"status", "history"},
+		Inbox: console.Inbox{Dir: d.inbox, MaxBytes: 64 << 20},
+		Log:   slog.New(slog.NewTextHandler(d.log, nil)),
+	}
+	for _, e := range edit {
+		e(&o)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); console.Serve(ctx, o) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return d
+}
+
+// client is a program at the desk.
+func (d *desk) client() *console.Client {
+	d.t.Helper()
+	port, err := console.OpenPort(d.near.Path, 115200)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	c := console.NewClient(port, 115200*max(1, d.line.Speedup), nil)
+	d.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func noise(size int, seed byte) []byte {
+	data := make([]byte, size)
+	rand.NewChaCha8([32]byte{seed}).Read(data) // never fails
+	return data
+}

@@ -1,0 +1,100 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"go.bug.st/serial"
+	"go.bug.st/serial/enumerator"
+
+	"otad/ota"
+)
+
+// Bauds are the usual speeds, the most usual first.
+var Bauds = []int{115200, 1500000, 921600, 460800, 230400, 57600, 38400, 19200, 9600}
+
+// OpenPort opens a serial port at a speed: 8 data bits, no parity, one stop
+// bit, no flow control.
+func OpenPort(name string, baud int) (io.ReadWriteCloser, error) {
+	port, err := serial.Open(name, mode(baud))
+	if err != nil {
+		return nil, ota.NewTransient(CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
+	}
+	return port, nil
+}
+
+func mode(baud int) *serial.Mode { return &serial.Mode{BaudRate: baud, DataBits: 8} }
+
+// Dial opens a port and finds a box behind it. A baud of 0 tries all of Bauds;
+// text is that of NewClient.
+func Dial(ctx context.Context, name string, baud int, text io.Writer) (*Client, error) {
+	bauds := []int{baud}
+	if baud == 0 {
+		bauds = Bauds
+	}
+	port, err := serial.Open(name, mode(bauds[0]))
+	if err != nil {
+		return nil, ota.NewTransient(CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
+	}
+	c := NewClient(port, bauds[0], text)
+	for _, c.baud = range bauds {
+		if err = port.SetMode(mode(c.baud)); err != nil {
+			continue // a speed that this port cannot do
+		}
+		if c.Patience = c.turn(1); baud != 0 {
+			c.Patience = defaultPatience
+		}
+		if _, err = c.Hello(ctx); err == nil {
+			c.Patience = defaultPatience
+			return c, nil
+		}
+		if !errors.Is(err, ErrSilent) {
+			break
+		}
+	}
+	c.Close()
+	if errors.Is(err, ErrSilent) && baud == 0 {
+		err = ota.NewTransient(CodeLine, fmt.Errorf("cannot reach a box at %q: %w at any of %v baud", name, ErrSilent, bauds)).
+			WithHint("is it the right port, and does a console run there?")
+	}
+	return nil, err
+}
+
+// Port is a serial port of this machine.
+type Port struct {
+	Name    string `json:"name"`
+	USB     string `json:"usb,omitempty"` // "0403:6001": vendor and product
+	Product string `json:"product,omitempty"`
+	Serial  string `json:"serial,omitempty"`
+}
+
+// Ports lists the serial ports of this machine, those on USB first.
+func Ports() ([]Port, error) {
+	details, err := enumerator.GetDetailedPortsList()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list ports: %w", err)
+	}
+	var list []Port
+	for _, d := range details {
+		p := Port{Name: d.Name, Product: d.Product, Serial: d.SerialNumber}
+		if d.IsUSB {
+			p.USB = d.VID + ":" + d.PID
+		}
+		if p.Name != "" {
+			list = append(list, p)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b Port) int {
+		switch {
+		case a.USB != "" && b.USB == "":
+			return -1
+		case a.USB == "" && b.USB != "":
+			return 1
+		}
+		return 0
+	})
+	return list, nil
+}
