@@ -30,9 +30,9 @@ type store struct {
 // environment is a good copy, read.
 type environment struct {
 	variables
-	copy  int  // which one
-	flags byte // its count
-	alone bool // the other copy of a pair is bad
+	copy  int   // which one
+	flags byte  // its count
+	lost  error // why the other copy of a pair is bad; nil when it is good
 }
 
 func (s *store) path(c place) string { return filepath.Join(s.root, c.path) }
@@ -61,7 +61,7 @@ func (s *store) read() (environment, error) {
 	case 0:
 		return environment{}, fmt.Errorf("cannot read the boot environment: %w: %w", board.ErrEnvironment, errors.Join(faults...))
 	case 1:
-		good[0].alone = len(s.copies) == 2
+		good[0].lost = errors.Join(faults...)
 		return good[0], nil
 	}
 	return newer(good[0], good[1]), nil

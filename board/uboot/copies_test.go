@@ -213,8 +213,8 @@ func TestUnreadableCopyIsABadCopy(t *testing.T) {
 	for i, name := range []string{"uboot.env", "uboot-redund.env"} {
 		fsys.call, fsys.name = "read", name
 		env, err := s.read()
-		if err != nil || env.copy != 1-i || !env.alone {
-			t.Errorf("%s unreadable: got copy %d, alone %t and %v", name, env.copy, env.alone, err)
+		if err != nil || env.copy != 1-i || !errors.Is(env.lost, syscall.EIO) {
+			t.Errorf("%s unreadable: got copy %d, lost %v and %v", name, env.copy, env.lost, err)
 		}
 	}
 }
@@ -269,7 +269,7 @@ func TestWriteCalls(t *testing.T) {
 				t.Errorf("got calls %q, want %q", fsys.calls, test.want)
 			}
 			again, err := s.read()
-			if err != nil || !slices.Equal(again.variables, env.variables) || again.alone {
+			if err != nil || !slices.Equal(again.variables, env.variables) || again.lost != nil {
 				t.Errorf("got %+v and %v", again, err)
 			}
 		})

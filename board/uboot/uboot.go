@@ -329,7 +329,9 @@ func (b *Board) change(ctx context.Context, edit func(env *variables, running Sl
 	if err := edit(&vars, running); err != nil {
 		return err
 	}
-	if slices.Equal(vars, env.variables) && !env.alone {
+	if env.lost != nil {
+		b.log.Warn("a copy of the boot environment is bad and is written anew", "cause", env.lost)
+	} else if slices.Equal(vars, env.variables) {
 		return nil
 	}
 	return b.store.write(env, vars)

@@ -121,6 +121,59 @@ func TestPowerCyclesBeforeOtadIsUp(t *testing.T) {
 	}
 }
 
+// TestOneWriteEach: each act is one write of the environment, and one that
+// changes nothing is none.
+func TestOneWriteEach(t *testing.T) {
+	t.Parallel()
+	for _, style := range []Style{BootOrder, BootCount} {
+		t.Run(string(style), func(t *testing.T) {
+			t.Parallel()
+			m, _ := newBox(t, style)
+			m.must(m.powerOn())
+			fsys := &faultFS{FS: durable.OS}
+			o := m.options(style)
+			o.FS = fsys
+			b := m.open(o)
+			ctx := t.Context()
+			want := func(act string, writes int, err error) {
+				t.Helper()
+				m.must(err)
+				if got := strings.Count(strings.Join(fsys.calls, " "), "write sync"); got != writes || len(fsys.calls) != 2*writes {
+					t.Errorf("%s: got calls %q, want %d writes", act, fsys.calls, writes)
+				}
+				fsys.calls = nil
+			}
+			fsys.calls = nil
+			m.open(o)
+			want("a second start in one boot", 0, nil)
+			want("Arm", 1, b.Arm(ctx, "b"))
+			want("Arm again", 0, b.Arm(ctx, "b"))
+			want("MarkUnbootable", 1, b.MarkUnbootable(ctx, "b"))
+			want("MarkUnbootable again", 0, b.MarkUnbootable(ctx, "b"))
+			want("Arm", 1, b.Arm(ctx, "b"))
+			m.must(m.powerOn())
+			want("Reject", 1, b.Reject(ctx))
+			want("Reject again", 0, b.Reject(ctx))
+			want("Confirm", 1, b.Confirm(ctx))
+			want("Confirm again", 0, b.Confirm(ctx))
+		})
+	}
+}
+
+// A copy that went bad is written anew at the next start.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	for i := range 2 {
+		m, _ := newBox(t, BootCount)
+		m.must(m.damage(i))
+		m.open(m.options(BootCount))
+		m.must(m.damage(1 - i))
+		if got := current(t, m.open(m.options(BootCount))); got != (board.Boot{Slot: "a", Next: "a"}) {
+			t.Errorf("copy %d: got %+v", i, got)
+		}
+	}
+}
+
 // A slot whose trial failed is not given new tries by the script.
 func TestExhaustedSlotLeavesTheOrder(t *testing.T) {
 	t.Parallel()
