@@ -16,6 +16,7 @@ import (
 	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/transport/download/downloadtest"
+	"otad/transport/upgradelink/upgradelinktest"
 )
 
 var (
@@ -226,6 +227,51 @@ func TestUnhealthySystemGoesBack(t *testing.T) {
 	}
 }
 
+// TestSystemThatNeverComesUp: the bootloader goes back by itself.
+func TestSystemThatNeverComesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.otad("upgrade", "--yes").want(cli.RebootNeeded)
+	for tries := 0; w.boot() == "b"; tries++ {
+		if tries > 10 {
+			t.Fatal("the bootloader never goes back")
+		}
+	}
+	s, service := w.live(ended(2))
+	service.stop().want(cli.Done)
+	if s.Last.Result != ota.PhaseRolledBack || s.Last.Failure.Code != ota.CodeNeverCameUp || s.Version.Code != 1 {
+		t.Errorf("got %+v, failure %+v", s.Last, s.Last.Failure)
+	}
+	w.otad("check").want(cli.Nothing, "it failed before", "hint: ")
+	w.wantInstalls() // for a person may insist
+}
+
+// TestServiceTellsItsTrouble: the service stays up, says what is wrong, and
+// goes on when that is over.
+func TestServiceTellsItsTrouble(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configure(func(c *config.Config) {
+		c.Download.RetryFirst, c.Download.RetryMax = config.Duration(time.Second), config.Duration(time.Second)
+	})
+	w.site.api.Inject(upgradelinktest.Portal)
+	service := w.start()
+	s := service.await(func(s report.State) bool { return s.Trouble != nil })
+	if s.Trouble.Code != ota.CodeServerTrouble || s.Phase != ota.PhaseIdle {
+		t.Errorf("phase %s, trouble %+v", s.Phase, s.Trouble)
+	}
+	w.otad("status").want(cli.Done).said("trouble", "cannot ask", "server-trouble")
+	w.file.Set(downloadtest.Faults{HTML: true})
+	w.site.api.ClearFaults()
+	s = service.await(func(s report.State) bool { return s.Trouble != nil && s.Phase == ota.PhaseDownloading })
+	if s.Trouble.Code != ota.CodeFirmwareHTML {
+		t.Errorf("trouble %+v", s.Trouble)
+	}
+	w.file.Set(noFaults)
+	service.wait().want(cli.RebootNeeded)
+	w.wantArmed(w.two)
+}
+
 // TestConsent: an offer that the viewer has to agree to waits for that.
 func TestConsent(t *testing.T) {
 	t.Parallel()
@@ -298,6 +344,19 @@ func TestCancel(t *testing.T) {
 		t.Errorf("got %+v", s.Last)
 	}
 	service.stop().want(cli.Done)
+	if w.condition() != before || len(w.staged()) > 0 {
+		t.Errorf("the box was changed; in staging is %q", w.staged())
+	}
+	// Without the service too: what was interrupted is taken back.
+	w.site.release(t, w.two).Set(trickle)
+	shot := w.command(t.Context(), "upgrade", "--yes")
+	var log tape
+	shot.Stderr = &log
+	must(t, shot.Start())
+	log.await(t, "downloading")
+	must(t, shot.Process.Signal(syscall.SIGINT))
+	shot.Wait()
+	w.otad("cancel").want(cli.Done).said("none under way", "cancelled by cli")
 	if w.condition() != before || len(w.staged()) > 0 {
 		t.Errorf("the box was changed; in staging is %q", w.staged())
 	}

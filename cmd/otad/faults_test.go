@@ -116,7 +116,11 @@ var faults = []struct {
 		want{cli.Failed, ota.CodeDownloadNetwork, "closed before the end", ""}},
 	{"firmware changes all the time", (*world).restless,
 		want{cli.Failed, ota.CodeFirmwareChanged, "changed", ""}},
-	{"never sends", func(w *world) {
+	{"larger than the staging directory's medium", func(w *world) {
+		w.site.host.Add("/fw/2.swu", downloadtest.Pattern(1<<50, 1))
+		w.configure(func(c *config.Config) { c.Download.MaxSize = 1 << 51 })
+	}, want{cli.Failed, ota.CodeNoSpace, "no space in the staging directory", ""}},
+	{"too slow", func(w *world) {
 		w.file.Set(downloadtest.Faults{Rate: 1 << 10})
 		w.configure(func(c *config.Config) {
 			c.Download.LowSpeed, c.Download.LowSpeedTime = 1<<20, config.Duration(50*time.Millisecond)
