@@ -77,7 +77,7 @@ type Policy struct {
 
 // Download says how firmware comes in.
 type Download struct {
-	Dir          string   `toml:"dir"` // staging; the state directory when empty
+	Dir          string   `toml:"dir"` // staging; "staging" in the state directory when empty
 	MaxSize      Size     `toml:"max_size"`
 	LimitBusy    Rate     `toml:"limit_busy"` // while somebody watches; 0 for no limit
 	LimitIdle    Rate     `toml:"limit_idle"`

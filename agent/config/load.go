@@ -186,6 +186,7 @@ func (c *Config) resolve() error {
 	}{
 		{"policy.check_every", int64(c.Policy.CheckEvery)}, {"health.timeout", int64(c.Health.Timeout)},
 		{"download.max_size", int64(c.Download.MaxSize)},
+		{"download.low_speed", int64(c.Download.LowSpeed)}, {"download.low_speed_time", int64(c.Download.LowSpeedTime)},
 		{"download.retry_first", int64(c.Download.RetryFirst)}, {"download.retry_max", int64(c.Download.RetryMax)},
 	} {
 		if n.value == 0 {

@@ -153,6 +153,7 @@ func TestRefused(t *testing.T) {
 		{"no time for health", text("health", "timeout = \"0s\""), []string{"health.timeout must not be 0"}},
 		{"nothing may come in", text("download", "max_size = \"0B\""), []string{"download.max_size must not be 0"}},
 		{"tries without a pause", text("download", "retry_first = \"0s\"\nretry_max = \"0s\""), []string{"download.retry_first must", "download.retry_max must"}},
+		{"patience without end", text("download", "low_speed = \"0B/s\"\nlow_speed_time = \"0s\""), []string{"download.low_speed must", "download.low_speed_time must"}},
 		{"checkpoints that wear the flash", text("download", "checkpoint = \"64KiB\""), []string{"download.checkpoint must be at least 1MiB"}},
 		{"unknown log level", text("log", "level = \"loud\""), []string{`log.level "loud" is not one of debug, info, warn, error`}},
 		{"no server", text("server", "url = \"\""), []string{"server.url is not set"}},

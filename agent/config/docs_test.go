@@ -1,0 +1,156 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// required are the keys without a default that must be set.
+var required = map[string]bool{
+	"device.model": true, "device.key": true, "server.access_key": true, "server.secret_key_file": true,
+	"firmware.url_key": true, "trust.ca": true, "board.driver": true,
+}
+
+// documented is one row of the page.
+type documented struct{ kind, fallback, example string }
+
+func readPage(t *testing.T) (page string, rows map[string]documented) {
+	t.Helper()
+	data, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows = map[string]documented{}
+	section := ""
+	for _, line := range strings.Split(string(data), "\n") {
+		if name, ok := strings.CutPrefix(line, "## ["); ok {
+			section = strings.TrimSuffix(name, "]")
+		}
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if len(cells) != 5 {
+			t.Fatalf("row %q has %d cells", line, len(cells))
+		}
+		key := section + "." + strings.Trim(cells[0], "`")
+		if _, twice := rows[key]; twice {
+			t.Errorf("%s is there twice", key)
+		}
+		rows[key] = documented{cells[1], strings.Trim(cells[2], "`"), strings.Trim(cells[4], "`")}
+	}
+	return string(data), rows
+}
+
+// keys calls f for every key with its value in c.
+func keys(c *Config, f func(name string, v reflect.Value)) {
+	sections := reflect.ValueOf(c).Elem()
+	for i := range sections.NumField() {
+		name, section := sections.Type().Field(i).Tag.Get("toml"), sections.Field(i)
+		for k := range section.NumField() {
+			f(name+"."+section.Type().Field(k).Tag.Get("toml"), section.Field(k))
+		}
+	}
+}
+
+func kindOf(v reflect.Value) string {
+	switch v.Interface().(type) {
+	case string:
+		return "text"
+	case []string:
+		return "list"
+	case Duration:
+		return "duration"
+	case Size:
+		return "size"
+	case Rate:
+		return "rate"
+	case []Window:
+		return "windows"
+	}
+	return "unknown " + v.Type().String()
+}
+
+// written is a value as it stands in the file.
+func written(t *testing.T, v reflect.Value) string {
+	t.Helper()
+	switch value := v.Interface().(type) {
+	case string:
+		return fmt.Sprintf("%q", value)
+	case interface{ MarshalText() ([]byte, error) }:
+		text, err := value.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%q", text)
+	}
+	if v.Len() == 0 {
+		return "[]"
+	}
+	t.Fatalf("a default of %v", v)
+	return ""
+}
+
+func TestPageHasEveryKey(t *testing.T) {
+	t.Parallel()
+	_, rows := readPage(t)
+	c := Default()
+	known := map[string]bool{}
+	keys(&c, func(name string, v reflect.Value) {
+		known[name] = true
+		row, ok := rows[name]
+		if !ok {
+			t.Errorf("%s is not on the page", name)
+			return
+		}
+		if got := kindOf(v); row.kind != got {
+			t.Errorf("%s: the page says %s, it is %s", name, row.kind, got)
+		}
+		want := "required"
+		if !required[name] {
+			want = written(t, v)
+		}
+		if row.fallback != want {
+			t.Errorf("%s: the page says default %s, it is %s", name, row.fallback, want)
+		}
+	})
+	for name := range rows {
+		if !known[name] {
+			t.Errorf("the page has %s, which is no key", name)
+		}
+	}
+}
+
+// Every example can be put into a file as it stands.
+func TestPageExamples(t *testing.T) {
+	t.Parallel()
+	_, rows := readPage(t)
+	for name, row := range rows {
+		section, key, _ := strings.Cut(name, ".")
+		if _, err := parse([]byte("[" + section + "]\n" + key + " = " + row.example + "\n")); err != nil {
+			t.Errorf("%s = %s: %v", name, row.example, err)
+		}
+	}
+}
+
+// The file at the top of the page lacks nothing but the box's own interface.
+func TestPageLeast(t *testing.T) {
+	t.Parallel()
+	page, _ := readPage(t)
+	_, after, _ := strings.Cut(page, "```toml\n")
+	text, _, _ := strings.Cut(after, "```")
+	c, err := load(t, strings.Replace(text, "mac:eth0", "box-1", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range required {
+		found := false
+		keys(c, func(key string, v reflect.Value) { found = found || key == name && v.Len() > 0 })
+		if !found {
+			t.Errorf("%s is required, and not in the file", name)
+		}
+	}
+}
