@@ -28,6 +28,9 @@ func (l *Line) Connect(a, b *Pty) {
 	go l.carry(b, a, rand.New(rand.NewPCG(l.Seed, 2)))
 }
 
+// slack is what the line may be early: a clock does not wake us more often.
+const slack = time.Millisecond
+
 func (l *Line) carry(from, to *Pty, chance *rand.Rand) {
 	var free time.Time // when the line has carried what it has
 	buffer := make([]byte, 512)
@@ -46,7 +49,9 @@ func (l *Line) carry(from, to *Pty, chance *rand.Rand) {
 				free = now
 			}
 			free = free.Add(time.Duration(n) * 10 * time.Second / time.Duration(l.Baud*max(1, l.Speedup)))
-			time.Sleep(time.Until(free))
+			if wait := time.Until(free); wait > slack {
+				time.Sleep(wait)
+			}
 		}
 		if _, err := to.Cable.Write(buffer[:n]); err != nil {
 			return
