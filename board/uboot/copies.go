@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"otad/board"
 	"otad/ota/durable"
@@ -25,6 +26,8 @@ type store struct {
 	fs     durable.FS
 	root   string
 	copies []place
+	// unsure: the last write failed, so what is read may be in the cache only.
+	unsure bool
 }
 
 // environment is a good copy, read.
@@ -92,6 +95,11 @@ func (s *store) readCopy(i int) (environment, error) {
 	if err != nil {
 		return environment{}, err
 	}
+	// After a sync that failed the cache shows what is not on the medium, and
+	// the next write would go over the only good copy.
+	if err := f.DropCache(); err != nil {
+		return environment{}, err
+	}
 	image := make([]byte, c.sizeBytes)
 	if _, err := f.ReadAt(image, offset); err != nil {
 		return environment{}, err
@@ -145,14 +153,18 @@ func (s *store) encode(env environment) ([]byte, error) {
 // goes over the other copy, the older or bad one. A copy that is a whole file
 // is replaced by rename when there is no second one to fall back to.
 //
-// Calls: open, write, sync, close; those of durable.WriteFile for a file
-// that has no second copy or is not there yet.
+// Calls: open, write, sync, close, and those of reading; durable.WriteFile's
+// for a file that has no second copy or is not there yet.
 func (s *store) write(current environment, vars variables) error {
 	next := environment{variables: vars, copy: (current.copy + 1) % len(s.copies), flags: current.flags + 1}
 	image, err := s.encode(next)
 	if err == nil {
 		err = s.put(next.copy, image)
 	}
+	if err == nil {
+		err = s.readBack(next)
+	}
+	s.unsure = err != nil
 	if err != nil {
 		return fmt.Errorf("cannot write the boot environment: %w: %w", board.ErrEnvironment, err)
 	}
@@ -161,22 +173,35 @@ func (s *store) write(current environment, vars variables) error {
 
 func (s *store) put(i int, image []byte) error {
 	c := s.copies[i]
-	path, err := filepath.EvalSymlinks(s.path(c))
-	if errors.Is(err, fs.ErrNotExist) && len(s.copies) == 2 && s.isWholeFile(s.copies[1-i]) {
-		// U-Boot makes the second file with its second write; so do we.
-		return durable.WriteFile(s.fs, s.path(c), image, 0o644)
-	}
-	if err != nil {
-		return err
+	path := s.path(c)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // a rename would replace the link
 	}
 	if len(s.copies) == 1 && s.isWholeFile(c) {
 		return durable.WriteFile(s.fs, path, image, 0o644)
 	}
 	f, err := s.fs.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) && len(s.copies) == 2 && s.isWholeFile(s.copies[1-i]) {
+		// U-Boot makes the second file with its second write; so do we.
+		return durable.WriteFile(s.fs, path, image, 0o644)
+	}
 	if err != nil {
 		return err
 	}
 	return errors.Join(c.overwrite(f, image), f.Close())
+}
+
+// readBack reads from the medium what was written to it: better an error now
+// than a bootloader that finds something else.
+func (s *store) readBack(want environment) error {
+	got, err := s.readCopy(want.copy)
+	if err == nil && !slices.Equal(got.variables, want.variables) {
+		err = errors.New("other variables")
+	}
+	if err != nil {
+		return fmt.Errorf("read back from %q: %w", s.copies[want.copy].path, err)
+	}
+	return nil
 }
 
 func (c place) overwrite(f durable.File, image []byte) error {
@@ -195,6 +220,11 @@ func (c place) overwrite(f durable.File, image []byte) error {
 
 // isWholeFile tells whether the copy is a regular file with nothing else in it.
 func (s *store) isWholeFile(c place) bool {
-	info, err := os.Stat(s.path(c))
+	f, err := s.fs.OpenFile(s.path(c), os.O_RDONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	return err == nil && info.Mode().IsRegular() && c.offset == 0 && info.Size() == c.sizeBytes
 }

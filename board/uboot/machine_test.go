@@ -57,13 +57,12 @@ func bootScript(t *testing.T, style Style) string {
 func newMachine(t *testing.T, style Style, copies ...region) *machine {
 	t.Helper()
 	m := &machine{t: t, root: t.TempDir(), script: bootScript(t, style)}
-	for _, dir := range []string{"proc/sys/kernel/random", "dev", "etc", "sbin", "boot", "var/lock"} {
+	for _, dir := range []string{"proc/sys/kernel/random", "dev", "etc", "boot", "var/lock"} {
 		m.must(os.MkdirAll(filepath.Join(m.root, dir), 0o755))
 	}
 	for _, slot := range []string{"dev/mmcblk0p2", "dev/mmcblk0p3"} {
 		m.write(slot, make([]byte, slotSize))
 	}
-	m.must(os.Symlink("/bin/true", filepath.Join(m.root, "sbin/reboot")))
 	for _, c := range copies {
 		c.file = filepath.Join(m.root, c.file)
 		m.copies = append(m.copies, c)
@@ -203,7 +202,7 @@ func (m *machine) powerOn() error {
 
 func (m *machine) options(style Style) Options {
 	return Options{
-		Root: m.root, Style: style, SlotVariable: "slot",
+		Root: m.root, Style: style, SlotVariable: "slot", Reboot: []string{"/bin/true"},
 		Slots: []Slot{{"a", "/dev/mmcblk0p2", "A"}, {"b", "/dev/mmcblk0p3", "B"}},
 	}
 }

@@ -28,7 +28,7 @@ func (b *Board) Reboot(ctx context.Context, reason string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, rebootTimeout)
 	defer cancel()
-	if _, err := hook.Run(ctx, b.path(b.reboot[0]), nil, b.reboot[1:]...); err != nil {
+	if _, err := hook.Run(ctx, b.reboot[0], nil, b.reboot[1:]...); err != nil {
 		return fmt.Errorf("cannot restart the box: %w", err)
 	}
 	return nil

@@ -54,8 +54,8 @@ type Options struct {
 	// Tries is how often an armed slot is started: DefaultTries when 0, for
 	// BootCount the environment's bootlimit before that.
 	Tries int
-	// Reboot is the command that restarts the box and its arguments;
-	// /sbin/reboot when empty.
+	// Reboot is the command that restarts the box and its arguments, not below
+	// Root; /sbin/reboot when empty.
 	Reboot []string
 	// ReasonFile keeps the reason of a restart, on a file system that all slots
 	// share; /var/lib/otad/reboot when empty.
@@ -309,8 +309,9 @@ func (b *Board) changeIdle(ctx context.Context, verb, name string, edit func(env
 	})
 }
 
-// change rewrites the environment in one write, if edit changed anything or
-// one copy of a pair is bad: a pair that stays damaged would be a single copy.
+// change rewrites the environment in one write, if edit changed anything, or
+// one copy of a pair is bad (a pair that stays damaged would be a single copy),
+// or the last write failed.
 func (b *Board) change(ctx context.Context, edit func(env *variables, running Slot) error) error {
 	unlock, err := b.lock(ctx)
 	if err != nil {
@@ -331,7 +332,7 @@ func (b *Board) change(ctx context.Context, edit func(env *variables, running Sl
 	}
 	if env.lost != nil {
 		b.log.Warn("a copy of the boot environment is bad and is written anew", "cause", env.lost)
-	} else if slices.Equal(vars, env.variables) {
+	} else if slices.Equal(vars, env.variables) && !b.store.unsure {
 		return nil
 	}
 	return b.store.write(env, vars)
