@@ -39,24 +39,24 @@ const (
 	slotSize = 64 << 10
 )
 
-// bootScript is the script for style in the guide.
-func bootScript(t *testing.T, style Style) string {
+// guideScript is the script of that name for style in the guide.
+func guideScript(t *testing.T, name string, style Style) string {
 	t.Helper()
 	guide, err := os.ReadFile("../../docs/boards.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(guide), "```sh\n# boot.cmd, style "+string(style)+"\n")
+	_, rest, ok := strings.Cut(string(guide), "```sh\n# "+name+", style "+string(style)+"\n")
 	script, _, ended := strings.Cut(rest, "```")
 	if !ok || !ended {
-		t.Fatalf("docs/boards.md has no script for style %s", style)
+		t.Fatalf("docs/boards.md has no %s for style %s", name, style)
 	}
 	return script
 }
 
 func newMachine(t *testing.T, style Style, copies ...region) *machine {
 	t.Helper()
-	m := &machine{t: t, root: t.TempDir(), script: bootScript(t, style)}
+	m := &machine{t: t, root: t.TempDir(), script: guideScript(t, "boot.cmd", style)}
 	for _, dir := range []string{"proc/sys/kernel/random", "dev", "etc", "boot", "var/lock"} {
 		m.must(os.MkdirAll(filepath.Join(m.root, dir), 0o755))
 	}
@@ -72,6 +72,18 @@ func newMachine(t *testing.T, style Style, copies ...region) *machine {
 		m.must(os.Truncate(c.file, c.offset+envSize))
 	}
 	return m
+}
+
+// countsItself gives the machine a U-Boot with CONFIG_BOOTCOUNT_LIMIT and the
+// count in the environment (common/autoboot.c, drivers/bootcount).
+func (m *machine) countsItself() {
+	m.t.Helper()
+	m.script = "bootcmd() {\n" + guideScript(m.t, "bootcmd", BootCount) + "}\naltbootcmd() {\n" +
+		guideScript(m.t, "altbootcmd", BootCount) + `}
+run() { "$1"; }
+if [ "$upgrade_available" = 1 ]; then setenv bootcount $((bootcount + 1)); saveenv; fi
+if [ -n "$bootlimit" ] && [ "${bootcount:-0}" -gt "$bootlimit" ]; then run altbootcmd; else run bootcmd; fi
+`
 }
 
 func (m *machine) must(err error) {

@@ -19,19 +19,23 @@ var kinds = []struct {
 	name   string
 	style  Style
 	canary bool
+	native bool   // U-Boot counts by itself
 	config string // its name below /etc
 	text   string
 	copies []region
 }{
-	{"boot-order, redundant on one device", BootOrder, false, "fw_env.config",
+	{"boot-order, redundant on one device", BootOrder, false, false, "fw_env.config",
 		"# two copies\n/dev/mmcblk0 0x2000 0x1000\n/dev/mmcblk0 -0x1000 1000\n",
 		[]region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x8000}}},
-	{"boot-order, one file", BootOrder, false, "fw_env.config",
+	{"boot-order, one file", BootOrder, false, false, "fw_env.config",
 		"/boot/uboot.env 0 0x1000\n", []region{{"boot/uboot.env", 0}}},
-	{"boot-count, two files", BootCount, false, "fw_env.config",
+	{"boot-count, two files", BootCount, false, false, "fw_env.config",
 		"/boot/uboot.env 0x0 0x1000\n/boot/uboot-redund.env 0x0 0x1000\n",
 		[]region{{"boot/uboot.env", 0}, {"boot/uboot-redund.env", 0}}},
-	{"boot-count, one copy on a device, canary", BootCount, true, "libubootenv.yaml",
+	{"boot-count by U-Boot itself, redundant on one device", BootCount, false, true, "fw_env.config",
+		"/dev/mmcblk0 0x2000 0x1000\n/dev/mmcblk0 0x3000 0x1000\n",
+		[]region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x3000}}},
+	{"boot-count, one copy on a device, canary", BootCount, true, false, "libubootenv.yaml",
 		"uboot:\n  size: 0x1000\n  devices:\n    - path: /dev/mmcblk0\n      offset: 0x4000\n",
 		[]region{{"dev/mmcblk0", 0x4000}}},
 }
@@ -44,6 +48,9 @@ func TestContract(t *testing.T) {
 			boardtest.Run(t, func(t *testing.T) boardtest.Harness {
 				m := newMachine(t, kind.style, kind.copies...)
 				m.write("etc/"+kind.config, []byte(kind.text))
+				if kind.native {
+					m.countsItself()
+				}
 				o := m.options(kind.style)
 				o.Canary = kind.canary
 				m.must(m.powerOn())
