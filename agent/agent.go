@@ -210,9 +210,11 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	boot, err := a.Board.Current(ctx)
 	if err != nil {
 		a.Log.Error("cannot ask the board which slot runs", "cause", err)
+		a.trouble(ota.FaultOf(boardFault(err)))
 		a.later()
 		return
 	}
+	a.trouble(nil)
 	a.boot, a.booted, a.failures = boot, true, 0
 	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
 		"phase", a.rec.Phase, "update", a.rec.ID)
