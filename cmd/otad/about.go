@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"otad/agent"
 	"otad/agent/config"
 	"otad/cmd/internal/cli"
 	"otad/ota"
@@ -84,13 +85,23 @@ func configuration(_ context.Context, env cli.Env, args []string) error {
 	return err
 }
 
-// checkConfiguration also opens what the settings name.
+// checkConfiguration also opens what the settings name, but speaks to nobody.
 func checkConfiguration(env cli.Env, path string, cfg *config.Config) error {
 	if _, err := openTrust(cfg); err != nil {
 		return err
 	}
-	if _, err := config.ReadSecret(cfg.Server.SecretKeyFile); err != nil {
+	clock := &agent.Clock{Local: time.Now, Build: builtAt()}
+	tls, err := tlsConfig(cfg.Server.CA, clock)
+	if err != nil {
 		return err
+	}
+	if _, err := openServer(cfg, tls); err != nil {
+		return err
+	}
+	if len(cfg.MQTT.Brokers) > 0 {
+		if _, err := brokerOptions(cfg, &box{clock: clock}); err != nil {
+			return err
+		}
 	}
 	if _, err := openBoard(cfg); err != nil {
 		return err

