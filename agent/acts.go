@@ -289,9 +289,11 @@ func (a *Agent) settle(ctx context.Context) {
 	now := a.Clock.Now()
 	outcome := report.OutcomeOf(rec, now)
 	box := a.box
-	box.Last, box.LastGood = &outcome, now
+	box.Last = &outcome
 	switch rec.Phase {
 	case ota.PhaseConfirmed:
+		// The clock was good enough to judge the signer's certificate by.
+		box.LastGood = now
 		box = box.Forget(rec.Offer.Key())
 		if v := rec.Image.Version; v != "" && (box.Floor == "" || swu.CompareVersions(v, box.Floor) > 0) {
 			box.Floor = v

@@ -313,18 +313,23 @@ func failed(r Record, f *Fault) (Record, Act) {
 	return r, Resume(r)
 }
 
-// failedTrial: an unhealthy system is rejected; a reject or confirm that could
-// not be done is tried again, for there is no other way out.
+// failedTrial: an unhealthy system is rejected, and so is one that cannot be
+// confirmed. One that cannot even be rejected (there is nothing to fall back
+// to) is left to the bootloader, which counts its tries.
 func failedTrial(r Record, f *Fault) (Record, Act) {
 	if r.Failure == nil && !r.Healthy {
 		r.Failure = FailureOf(f)
 		return r, ActReject
 	}
 	r.Attempts++
-	if r.Healthy && r.Attempts >= MaxAttempts {
-		r.Healthy, r.Failure = false, FailureOf(f)
+	if r.Attempts < MaxAttempts {
+		return r, Resume(r)
 	}
-	return r, Resume(r)
+	if r.Failure != nil {
+		return enter(r, PhaseFailed)
+	}
+	r.Healthy, r.Failure, r.Attempts = false, FailureOf(f), 0
+	return r, ActReject
 }
 
 // cancelled ends what can still be ended: until the slot is whole.

@@ -345,7 +345,7 @@ func TestAttemptsAreBounded(t *testing.T) {
 		{"installed", PhaseFailed, ActSettle},
 		{"armed", PhaseArmed, ActAskReboot},      // there is no way back but a reboot
 		{"trial healthy", PhaseTrial, ActReject}, // cannot be confirmed: give it up
-		{"trial sick", PhaseTrial, ActReject},    // there is no way out but the old system
+		{"trial sick", PhaseFailed, ActSettle},   // cannot be rejected: left to the bootloader
 	} {
 		t.Run(tt.from, func(t *testing.T) {
 			t.Parallel()

@@ -167,13 +167,12 @@ type BadOffer struct {
 
 // Box is what otad remembers beyond one update.
 type Box struct {
-	Floor    string        `json:"floor,omitempty"`     // lowest signed version that may be installed
-	LastGood time.Time     `json:"last_good,omitzero"`  // latest time known for certain; never goes back
-	Offset   time.Duration `json:"offset,omitempty"`    // the server's clock minus the box's
-	Bad      []BadOffer    `json:"bad,omitempty"`       // at most MaxBad, oldest first
-	Last     *Outcome      `json:"last,omitempty"`      // of the last update that ended
-	BootID   string        `json:"boot_id,omitempty"`   // of the last boot seen
-	CheckAt  time.Time     `json:"checked_at,omitzero"` // of the last successful check
+	Floor    string     `json:"floor,omitempty"`     // lowest signed version that may be installed
+	LastGood time.Time  `json:"last_good,omitzero"`  // latest time known for certain; never goes back
+	Bad      []BadOffer `json:"bad,omitempty"`       // at most MaxBad, oldest first
+	Last     *Outcome   `json:"last,omitempty"`      // of the last update that ended
+	BootID   string     `json:"boot_id,omitempty"`   // of the last boot seen
+	CheckAt  time.Time  `json:"checked_at,omitzero"` // of the last successful check
 }
 
 // MaxBad bounds the memory of bad offers.
