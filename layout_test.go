@@ -165,6 +165,7 @@ var (
 		"github.com/eclipse/paho.mqtt.golang",
 		"github.com/klauspost/compress",
 		"github.com/pelletier/go-toml/v2",
+		"go.bug.st/serial",
 		"go.etcd.io/bbolt",
 		"golang.org/x/sys",
 	}

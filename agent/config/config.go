@@ -25,6 +25,7 @@ type Config struct {
 	Board    Board    `toml:"board"`
 	Health   Health   `toml:"health"`
 	Control  Control  `toml:"control"`
+	Console  Console  `toml:"console"`
 	State    State    `toml:"state"`
 	Log      Log      `toml:"log"`
 }
@@ -65,7 +66,13 @@ type MQTT struct {
 	CA           string   `toml:"ca"`
 	Certificate  string   `toml:"certificate"` // for mutual TLS
 	Key          string   `toml:"key"`
+	ALPN         []string `toml:"alpn"` // protocols to ask for in TLS, for brokers that share port 443
 	KeepAlive    Duration `toml:"keep_alive"`
+	// CommandKeys are files of Ed25519 public keys, PEM. When there are any,
+	// only commands signed by one of them are obeyed.
+	CommandKeys   []string `toml:"command_keys"`
+	GroupSpread   Duration `toml:"group_spread"`   // the time over which a group's boxes follow a command
+	HomeAssistant bool     `toml:"home_assistant"` // announce the box to Home Assistant
 }
 
 // Policy says when.
@@ -106,6 +113,15 @@ type Control struct {
 	Socket string `toml:"socket"`
 }
 
+// Console is the serial console; none when Port is empty.
+type Console struct {
+	Port     string `toml:"port"`
+	Baud     int    `toml:"baud"`
+	Terminal string `toml:"terminal"` // vt100, or dumb: one that cannot redraw a line
+	PINFile  string `toml:"pin_file"` // with it or KeyFile, changes need a login
+	KeyFile  string `toml:"key_file"`
+}
+
 // State is where otad keeps what it must not forget.
 type State struct {
 	Dir string `toml:"dir"`
@@ -122,7 +138,8 @@ func Default() Config {
 	return Config{
 		Firmware: Firmware{VersionFile: "/etc/otad/version"},
 		Server:   Server{URL: "https://api.upgrade.toolsetlink.com"},
-		MQTT:     MQTT{Prefix: "otad", KeepAlive: Duration(60 * time.Second)},
+		MQTT:     MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
+			CommandKeys: []string{}, GroupSpread: Duration(60 * time.Second)},
 		Policy:   Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute)},
 		Download: Download{
 			MaxSize:      4 << 30,
@@ -135,6 +152,7 @@ func Default() Config {
 		Board:   Board{Set: "stable"},
 		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
 		Control: Control{Socket: "/run/otad.sock"},
+		Console: Console{Baud: 115200, Terminal: "vt100"},
 		State:   State{Dir: "/var/lib/otad"},
 		Log:     Log{Level: "info"},
 	}

@@ -60,8 +60,12 @@ func kindOf(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case string:
 		return "text"
+	case bool:
+		return "yes or no"
 	case []string:
 		return "list"
+	case int:
+		return "number"
 	case Duration:
 		return "duration"
 	case Size:
@@ -80,6 +84,10 @@ func written(t *testing.T, v reflect.Value) string {
 	switch value := v.Interface().(type) {
 	case string:
 		return fmt.Sprintf("%q", value)
+	case bool:
+		return fmt.Sprint(value)
+	case int:
+		return fmt.Sprint(value)
 	case interface{ MarshalText() ([]byte, error) }:
 		text, err := value.MarshalText()
 		if err != nil {

@@ -205,6 +205,12 @@ func (c *Config) resolve() error {
 	if _, ok := logLevels[c.Log.Level]; !ok {
 		check(fmt.Errorf("log.level %q is not one of debug, info, warn, error", c.Log.Level))
 	}
+	if c.Console.Baud <= 0 {
+		check(errors.New("console.baud must be more than 0"))
+	}
+	if c.Console.Terminal != "vt100" && c.Console.Terminal != "dumb" {
+		check(fmt.Errorf("console.terminal %q is not one of vt100, dumb", c.Console.Terminal))
+	}
 	return errors.Join(errs...)
 }
 

@@ -23,6 +23,7 @@ func commands() []cli.Command {
 		{Name: "cancel", Args: "", Summary: "stop the update under way", Run: cancel},
 		{Name: "history", Args: "[--limit N] [--json]", Summary: "how updates ended", Run: history},
 		{Name: "config", Args: "show|check", Summary: "the effective configuration, or whether it is right", Run: configuration},
+		{Name: "console", Args: "[--port P] [--baud N]", Summary: "the serial console, for people and programs", Run: serialConsole},
 		{Name: "version", Args: "[--json]", Summary: "which otad this is", Run: version},
 	}
 }

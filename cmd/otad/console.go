@@ -1,0 +1,291 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"otad/agent"
+	"otad/agent/config"
+	"otad/agent/control"
+	"otad/agent/report"
+	"otad/cmd/internal/cli"
+	"otad/ota"
+	"otad/transport/console"
+)
+
+// consoleBy is who asks, for the record and the history.
+const consoleBy = "console"
+
+// serialConsole serves the console on a port: through the daemon when one runs,
+// else as the agent itself.
+func serialConsole(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags("otad console")
+	path := configFlag(fs)
+	port := fs.String("port", "", "serial `PORT`; console.port of the settings when not given")
+	baud := fs.Int("baud", 0, "`SPEED`; console.baud of the settings when not given")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	cfg, err := config.Load(*path)
+	if err != nil {
+		return err
+	}
+	if *port != "" {
+		cfg.Console.Port = *port
+	}
+	if *baud != 0 {
+		cfg.Console.Baud = *baud
+	}
+	if cfg.Console.Port == "" {
+		return cli.Usagef("no port: give --port or set console.port")
+	}
+	d, err := openDoor(ctx, env, *path, false)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	o, err := consoleOptions(cfg, d)
+	if err != nil {
+		return err
+	}
+	o.Log = slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: cfg.Level()}))
+	own, ours := d.(*oneShot)
+	if !ours {
+		return console.Serve(ctx, o)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		<-own.ended // closed at the latest by d.close
+		cancel()
+	}()
+	err = console.Serve(ctx, o)
+	select {
+	case <-own.ended:
+	default:
+		return err // we were asked to end
+	}
+	if errors.Is(own.err, agent.ErrRebooting) {
+		return cli.Exit(cli.RebootNeeded)
+	}
+	return own.err
+}
+
+// openConsole opens the console's door of the service, if one is configured.
+func openConsole(ctx context.Context, cfg *config.Config, b *box, doors *sync.WaitGroup) error {
+	if cfg.Console.Port == "" {
+		return nil
+	}
+	d := &oneShot{Agent: b.agent, box: b, ended: make(chan struct{})}
+	o, err := consoleOptions(cfg, d)
+	if err != nil {
+		return err
+	}
+	o.Log = b.log
+	context.AfterFunc(ctx, func() { close(d.ended) })
+	doors.Go(func() { _ = console.Serve(ctx, o) }) // it ends only with ctx
+	return nil
+}
+
+func consoleOptions(cfg *config.Config, d door) (console.Options, error) {
+	c := cfg.Console
+	o := console.Options{
+		Port: c.Port, Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(c.Port, c.Baud) },
+		Box: consoleBox{d}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History},
+		Inbox: console.Inbox{Dir: filepath.Join(cfg.Download.Dir, "console"), MaxBytes: int64(cfg.Download.MaxSize)},
+		Dumb:  c.Terminal == "dumb",
+	}
+	for _, s := range []struct {
+		file string
+		to   *console.Secret
+	}{{c.PINFile, &o.Login.PIN}, {c.KeyFile, &o.Login.Key}} {
+		if s.file == "" {
+			continue
+		}
+		secret, err := config.ReadSecret(s.file)
+		if err != nil {
+			return o, err
+		}
+		*s.to = console.Secret(secret)
+	}
+	return o, nil
+}
+
+// consoleBox is an agent as the console sees it.
+type consoleBox struct{ door door }
+
+func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (json.RawMessage, error) {
+	r := control.Request{Verb: verb, By: consoleBy}
+	if len(raw) > 0 {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&r.Args); err != nil {
+			return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot read the arguments of %q: %w", verb, err))
+		}
+	}
+	data, err := b.door.Do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	answer, ok := data.(json.RawMessage)
+	if !ok {
+		return nil, fmt.Errorf("cannot read the answer of %q: %T", verb, data)
+	}
+	return answer, nil
+}
+
+func (b consoleBox) Follow(ctx context.Context, each func(json.RawMessage) bool) error {
+	var bad error
+	err := b.door.follow(ctx, func(s report.State) bool {
+		data, err := json.Marshal(s)
+		if bad = err; err != nil {
+			return false
+		}
+		return each(data)
+	})
+	if bad != nil {
+		return bad
+	}
+	return err
+}
+
+func (b consoleBox) Ready(ctx context.Context) error {
+	data, err := b.Do(ctx, control.Status, nil)
+	if err != nil {
+		return err
+	}
+	var s report.State
+	if err := json.Unmarshal(data, &s); err != nil {
+		return err
+	}
+	if s.Update != nil {
+		return ota.NewRefused(ota.CodeBusy, fmt.Errorf("cannot take a file: update %s is %s", s.Update.ID, s.Phase)).
+			WithHint("wait for its end, or `cancel` it")
+	}
+	return nil
+}
+
+// consoleFace reads and writes like the command line does.
+type consoleFace struct{}
+
+func (consoleFace) Help() string {
+	return `status                     what goes on, and why not yet
+check                      ask the server now; an offer is accepted
+upgrade [--to CODE] [--yes] [--wait]
+                           check if need be, download, install, reboot
+install FILE|URL [--yes] [--below-floor] [--wait]
+                           install an artifact without a server
+consent accept|decline     the viewer's answer
+cancel                     stop the update under way
+history [--limit N]        how updates ended
+`
+}
+
+func (consoleFace) Parse(words []string) (console.Command, error) {
+	c := console.Command{Verb: words[0]}
+	fs := cli.Flags(words[0])
+	var args control.Args
+	operands := 0
+	updates := func() {
+		fs.BoolVar(&args.Now, "yes", false, "")
+		fs.BoolVar(&c.Wait, "wait", false, "")
+	}
+	switch c.Verb {
+	case control.Status, control.Check, control.Cancel:
+	case control.Upgrade:
+		updates()
+		fs.Int64Var(&args.To, "to", 0, "")
+	case control.Install:
+		updates()
+		fs.BoolVar(&args.BelowFloor, "below-floor", false, "")
+		operands = 1
+	case control.Consent:
+		operands = 1
+	case control.History:
+		fs.IntVar(&args.Limit, "limit", 0, "")
+	default:
+		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: no such command", c.Verb)).
+			WithHint("`help` lists the commands")
+	}
+	rest, err := cli.Parse(fs, words[1:], operands, operands)
+	if err != nil {
+		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: %w", c.Verb, err))
+	}
+	switch c.Verb {
+	case control.Upgrade:
+		c.Question = "Ask the server and install what it offers?"
+	case control.Install:
+		args.Source = rest[0]
+		c.Question = "Install " + printable(args.Source) + "?"
+	case control.Consent:
+		args.Answer = rest[0]
+	}
+	if args.Now {
+		c.Question = ""
+	}
+	c.Args, err = json.Marshal(args)
+	return c, err
+}
+
+func (consoleFace) Say(w io.Writer, verb string, data json.RawMessage) {
+	var err error
+	switch verb {
+	case control.Check:
+		var o ota.Offer
+		if err = json.Unmarshal(data, &o); err == nil {
+			fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", printable(versionText(offerVersion(o))), typeText(o.Type))
+		}
+	case control.History:
+		var list []ota.Outcome
+		if err = json.Unmarshal(data, &list); err == nil {
+			for _, o := range list {
+				printOutcome(w, o)
+			}
+		}
+	default:
+		var s report.State
+		if err = json.Unmarshal(data, &s); err == nil {
+			printState(w, s)
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(w, "cannot read the answer: %v\n", err)
+	}
+}
+
+func (consoleFace) Progress(w io.Writer, first json.RawMessage, live bool) func(json.RawMessage) bool {
+	var began report.State
+	_ = json.Unmarshal(first, &began) // without an id it is followed until the person has enough
+	var id string
+	switch {
+	case began.Update != nil:
+		id = began.Update.ID
+	case began.Last != nil:
+		id = began.Last.ID
+	}
+	bar := &progressLine{w: w, live: live}
+	return func(data json.RawMessage) bool {
+		var s report.State
+		if err := json.Unmarshal(data, &s); err != nil {
+			return false
+		}
+		if s.Last == nil || s.Last.ID != id {
+			bar.show(s)
+			return true
+		}
+		bar.end()
+		printOutcome(w, *s.Last)
+		if f := s.Last.Failure; f != nil && f.Hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", strings.TrimSpace(printable(f.Hint)))
+		}
+		return false
+	}
+}
