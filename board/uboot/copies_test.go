@@ -84,7 +84,7 @@ var onDevice = []region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x6000}}
 // with U-Boot, and damages each copy now and then.
 func TestCountsAround(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, durable.OS, onDevice...)
+	s, m := newStore(t, quick, onDevice...)
 	for n := range 600 {
 		env, err := s.read()
 		if err != nil {
@@ -112,7 +112,7 @@ func TestCountsAround(t *testing.T) {
 // TestTornWrite cuts a write at every 64th byte: the old values or the new.
 func TestTornWrite(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, durable.OS, onDevice...)
+	s, m := newStore(t, quick, onDevice...)
 	m.set("n", "1")
 	env, err := s.read()
 	m.must(err)
@@ -278,7 +278,7 @@ func TestWriteCalls(t *testing.T) {
 
 func TestNothingIsWrittenWhereNothingIs(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, durable.OS, region{"dev/mmcblk0", 0x2000})
+	s, m := newStore(t, quick, region{"dev/mmcblk0", 0x2000})
 	env, err := s.read()
 	m.must(err)
 	tests := []struct {

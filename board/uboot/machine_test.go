@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,7 +16,7 @@ import (
 	"strings"
 	"testing"
 
-	"otad/board"
+	"otad/ota/durable"
 )
 
 // machine is a box below a directory with a U-Boot of its own: it reads and
@@ -214,7 +215,7 @@ func (m *machine) powerOn() error {
 
 func (m *machine) options(style Style) Options {
 	return Options{
-		Root: m.root, Style: style, SlotVariable: "slot", Reboot: []string{"/bin/true"},
+		FS: quick, Root: m.root, Style: style, SlotVariable: "slot", Reboot: []string{"/bin/true"},
 		Slots: []Slot{{"a", "/dev/mmcblk0p2", "A"}, {"b", "/dev/mmcblk0p3", "B"}},
 	}
 }
@@ -244,4 +245,22 @@ func (m *machine) get(name string) string {
 	return vars[name]
 }
 
-var _ board.Board = (*Board)(nil)
+// quickFS is the real file system for tests in which no power goes: nothing
+// waits for the medium.
+type quickFS struct{ durable.FS }
+
+type quickFile struct{ durable.File }
+
+func (q quickFS) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
+	f, err := q.FS.OpenFile(name, flag, perm)
+	if err != nil {
+		return nil, err
+	}
+	return quickFile{f}, nil
+}
+
+func (quickFS) SyncDir(string) error { return nil }
+func (quickFile) Sync() error        { return nil }
+func (quickFile) DropCache() error   { return nil }
+
+var quick durable.FS = quickFS{durable.OS}

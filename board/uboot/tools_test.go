@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"otad/ota/durable"
 )
 
 // tool finds a program that others made for U-Boot's environment.
@@ -89,7 +87,7 @@ func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, m := newStore(t, durable.OS, copies...)
+			s, m := newStore(t, quick, copies...)
 			f := newTools(t, m)
 			m.set("n", "0", "path with spaces", "a b  c", "equal", "x=y", "empty", "")
 			rounds := 20
@@ -123,7 +121,7 @@ func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
 // TestToolsAgreeOnTornWrites cuts our write at every 256th byte.
 func TestToolsAgreeOnTornWrites(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, durable.OS, onDevice...)
+	s, m := newStore(t, quick, onDevice...)
 	f := newTools(t, m)
 	m.set("n", "1")
 	env, err := s.read()
@@ -151,7 +149,7 @@ func TestMkenvimage(t *testing.T) {
 	for name, copies := range map[string][]region{"redundant": inFiles, "one": inFiles[:1]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, m := newStore(t, durable.OS, copies...)
+			s, m := newStore(t, quick, copies...)
 			m.write("list", []byte("BOOT_ORDER=A B\nBOOT_A_LEFT=3\n"))
 			for _, c := range m.copies {
 				args := []string{"-s", fmt.Sprint(envSize), "-o", c.file, filepath.Join(m.root, "list")}
