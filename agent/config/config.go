@@ -138,9 +138,9 @@ func Default() Config {
 	return Config{
 		Firmware: Firmware{VersionFile: "/etc/otad/version"},
 		Server:   Server{URL: "https://api.upgrade.toolsetlink.com"},
-		MQTT:     MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
+		MQTT: MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
 			CommandKeys: []string{}, GroupSpread: Duration(60 * time.Second)},
-		Policy:   Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute)},
+		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute)},
 		Download: Download{
 			MaxSize:      4 << 30,
 			LowSpeed:     1 << 10,

@@ -2,8 +2,8 @@ package control
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -11,7 +11,8 @@ import (
 	"otad/ota"
 )
 
-// maxCommand bounds a command that comes over a broker; maxID its id.
+// maxCommand bounds a command that comes over a broker, its envelope included;
+// maxID its id.
 const (
 	maxCommand = 16 << 10
 	maxID      = 64
@@ -24,6 +25,7 @@ type Command struct {
 	Verb    string     `json:"verb"`
 	Args    Args       `json:"args"`
 	Expires *time.Time `json:"expires,omitempty"` // not acted on after this time
+	Topic   string     `json:"topic,omitempty"`   // the one it is sent to, so that it works nowhere else
 }
 
 // Result answers a command.
@@ -38,21 +40,26 @@ type Result struct {
 // files of the box.
 var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true}
 
-// Once remembers the ids of commands acted on, across restarts.
-type Once interface {
-	// First returns true the first time it is called with id, and false
-	// later. It is durable before it returns.
-	First(id string) (bool, error)
-}
+// looking are the verbs that change nothing. They need no memory of their ids,
+// which would cost a write to the flash each.
+var looking = map[string]bool{Status: true, History: true}
 
-// Obey acts on the payload of a command and returns the result to publish.
-// ok is false when there is nothing to answer: the payload has no id to answer
-// to, or the command was acted on already.
-func Obey(ctx context.Context, verbs Verbs, once Once, payload []byte, now time.Time) (result Result, ok bool) {
-	var c Command
+// spread are the verbs that make a box ask the server: addressed to a group,
+// they are not followed by all boxes at once.
+var spread = map[string]bool{Check: true, Upgrade: true}
+
+// errNobody says that there is nobody to answer to.
+var errNobody = errors.New("no id to answer to")
+
+// read reads the payload of a message on topic at now. With errNobody the
+// command is to be ignored; with any other error its id and verb are known as
+// far as that is possible, for the answer.
+func (k CommandKeys) read(topic string, payload []byte, now time.Time) (Command, error) {
 	if len(payload) > maxCommand || !utf8.Valid(payload) {
-		return Result{}, false
+		return Command{}, errNobody
 	}
+	payload, signed, trust := k.open(payload)
+	var c Command
 	err := decode(bytes.NewReader(payload), maxCommand, &c)
 	if err != nil {
 		if c.ID == "" {
@@ -60,35 +67,46 @@ func Obey(ctx context.Context, verbs Verbs, once Once, payload []byte, now time.
 		}
 		err = usage("cannot read command: %w", err)
 	}
-	if c.ID == "" || len(c.ID) > maxID {
-		return Result{}, false
+	if c.ID == "" || len(c.ID) > maxID || !utf8.ValidString(c.ID) {
+		return Command{}, errNobody
 	}
-	result = Result{ID: c.ID, Verb: c.Verb, Time: now}
-	r := Request{V: c.V, Verb: c.Verb, Args: c.Args, By: "mqtt:" + c.ID}
-	if err == nil {
-		err = r.check()
+	for _, check := range []func() error{
+		func() error { return trust },
+		func() error { return err },
+		func() error { return c.check(topic) },
+		func() error { return c.inTime(now) },
+		func() error { return c.bound(signed, now) },
+	} {
+		if err := check(); err != nil {
+			return c, err
+		}
 	}
-	if err == nil && !remote[c.Verb] {
-		err = usage("cannot follow %q: it is not taken from a broker", c.Verb)
+	return c, nil
+}
+
+func (c *Command) request() Request {
+	return Request{V: c.V, Verb: c.Verb, Args: c.Args, By: "mqtt:" + c.ID}
+}
+
+func (c *Command) check(topic string) error {
+	if err := c.request().check(); err != nil {
+		return err
 	}
-	if err == nil && c.Expires != nil && now.After(*c.Expires) {
-		err = ota.NewRefused(ota.CodeExpired, fmt.Errorf("cannot follow %q: it expired at %s, it is %s",
-			c.Verb, c.Expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
+	if !remote[c.Verb] {
+		return usage("cannot follow %q: it is not taken from a broker", c.Verb)
 	}
-	if err != nil {
-		result.Reply = refusal(err)
-		return result, true
+	if c.Topic != "" && c.Topic != topic {
+		return usage("cannot follow %q: it was made for the topic %q", c.Verb, c.Topic)
 	}
-	first, err := once.First(c.ID)
-	if err != nil {
-		result.Reply = refusal(err)
-		return result, true
+	return nil
+}
+
+func (c *Command) inTime(now time.Time) error {
+	if c.Expires == nil || !now.After(*c.Expires) {
+		return nil
 	}
-	if !first {
-		return Result{}, false
-	}
-	result.Reply = Answer(ctx, verbs, r)
-	return result, true
+	return ota.NewRefused(ota.CodeExpired, fmt.Errorf("cannot follow %q: it expired at %s, it is %s",
+		c.Verb, c.Expires.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339)))
 }
 
 // salvage finds whom to answer in a command that is otherwise unreadable.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"otad/ota"
 )
@@ -104,57 +102,6 @@ func TestRequestsAreChecked(t *testing.T) {
 	}
 }
 
-func TestObey(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
-	for _, c := range []struct {
-		name, payload string
-		answered      bool
-		code          ota.Code // "" for OK
-	}{
-		{"status", `{"v":1,"id":"a","verb":"status"}`, true, ""},
-		{"not expired", `{"v":1,"id":"a","verb":"status","expires":"2026-11-22T12:00:01Z"}`, true, ""},
-		{"expired", `{"v":1,"id":"a","verb":"status","expires":"2026-11-22T11:59:59Z"}`, true, ota.CodeExpired},
-		{"unknown verb", `{"v":1,"id":"a","verb":"format"}`, true, ota.CodeUsage},
-		{"unknown argument", `{"v":1,"id":"a","verb":"upgrade","args":{"nwo":true}}`, true, ota.CodeUsage},
-		{"unknown version", `{"v":9,"id":"a","verb":"status"}`, true, ota.CodeUsage},
-		{"not taken from a broker", `{"v":1,"id":"a","verb":"install","args":{"source":"/etc/passwd"}}`, true, ota.CodeUsage},
-		{"wrong type", `{"v":1,"id":"a","verb":"upgrade","args":{"to":"two"}}`, true, ota.CodeUsage},
-		{"two values", `{"v":1,"id":"a","verb":"status"}{}`, true, ota.CodeUsage},
-		{"no id", `{"v":1,"verb":"status"}`, false, ""},
-		{"id too long", `{"v":1,"id":"` + strings.Repeat("x", 65) + `","verb":"status"}`, false, ""},
-		{"not JSON", `upgrade now!`, false, ""},
-		{"empty", ``, false, ""},
-		{"not UTF-8", "{\"v\":1,\"id\":\"\xff\",\"verb\":\"status\"}", false, ""},
-		{"too long", `{"v":1,"id":"a","verb":"status","args":{"source":"` + strings.Repeat("x", maxCommand) + `"}}`, false, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			agent := &echo{}
-			result, answered := Obey(t.Context(), agent, agent, []byte(c.payload), now)
-			if answered != c.answered || result.Code != c.code {
-				t.Fatalf("answered %v with %+v, want %v with code %q", answered, result, c.answered, c.code)
-			}
-			if followed := agent.count() == 1; followed != (c.answered && c.code == "") {
-				t.Errorf("acted on %d times", agent.count())
-			}
-			if c.answered && result.ID != "a" {
-				t.Errorf("answered to id %q", result.ID)
-			}
-		})
-	}
-}
-
-func TestObeyOnce(t *testing.T) {
-	t.Parallel()
-	agent := &echo{}
-	for range 3 {
-		Obey(t.Context(), agent, agent, []byte(`{"v":1,"id":"a","verb":"check"}`), time.Now())
-	}
-	if agent.count() != 1 {
-		t.Errorf("acted on %d times, want once", agent.count())
-	}
-}
-
 // serve opens the door of agent and returns a client and what ends it.
 func serve(t *testing.T, agent Watcher) (*Client, string, context.CancelFunc) {
 	t.Helper()
@@ -239,23 +186,4 @@ func TestFollow(t *testing.T) {
 	if !errors.Is(err, io.EOF) || seen != 3 {
 		t.Errorf("ended with %v after %d states, want the end of the stream after 3", err, seen)
 	}
-}
-
-func FuzzObey(f *testing.F) {
-	f.Add([]byte(`{"v":1,"id":"a","verb":"status"}`))
-	f.Add([]byte(`{"v":1,"id":"a","verb":"upgrade","args":{"to":1,"now":true},"expires":"2026-11-22T12:00:01Z"}`))
-	f.Add([]byte(`{"v":1,"id":1}`))
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		agent := &echo{}
-		result, answered := Obey(t.Context(), agent, agent, payload, time.Now())
-		if !answered {
-			return
-		}
-		if result.ID == "" || (result.OK != (agent.count() == 1)) {
-			t.Errorf("answered %+v, acted on %d times", result, agent.count())
-		}
-		if _, err := json.Marshal(result); err != nil {
-			t.Error(fmt.Errorf("the result cannot be sent: %w", err))
-		}
-	})
 }

@@ -114,31 +114,3 @@ func Offline(model, device string) []byte {
 	}
 	return data
 }
-
-// Topics names the box's place on the broker.
-type Topics struct{ Prefix, Model, Device string }
-
-func (t Topics) own(leaf string) string {
-	return t.Prefix + "/" + t.Model + "/" + t.Device + "/" + leaf
-}
-
-// State is where the retained state is.
-func (t Topics) State() string { return t.own("state") }
-
-// Progress is where progress goes.
-func (t Topics) Progress() string { return t.own("progress") }
-
-// Event is where events go.
-func (t Topics) Event() string { return t.own("event") }
-
-// Command is where the box takes commands of its own.
-func (t Topics) Command() string { return t.own("cmd") }
-
-// Result is where it answers.
-func (t Topics) Result() string { return t.own("result") }
-
-// Commands lists every topic that carries commands for the box: its own, its
-// model's and everybody's.
-func (t Topics) Commands() []string {
-	return []string{t.Command(), t.Prefix + "/" + t.Model + "/all/cmd", t.Prefix + "/all/cmd"}
-}

@@ -236,10 +236,10 @@ func TestMosquittoCommands(t *testing.T) {
 	// What was acted on is not acted on again, across the restart; what was
 	// sent meanwhile is.
 	o.send(control.Command{ID: "meanwhile", Verb: control.Status})
-	o.send(control.Command{ID: "status", Verb: control.Status})
+	o.send(control.Command{ID: "cancel", Verb: control.Cancel})
 	service = w.start()
 	o.result("meanwhile", "")
-	o.send(control.Command{ID: "status", Verb: control.Status})
+	o.send(control.Command{ID: "cancel", Verb: control.Cancel})
 	o.send(control.Command{ID: "last", Verb: control.Status})
 	o.result("last", "")
 	answers := map[string]int{}

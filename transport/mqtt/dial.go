@@ -55,6 +55,9 @@ func dial(ctx context.Context, config *tls.Config, broker *url.URL) (net.Conn, e
 	case "ssl":
 		conn, err = (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", broker.Host)
 	default:
+		// The protocol to ask for in TLS is HTTP here, whatever a plain TLS port wants.
+		config = config.Clone()
+		config.NextProtos = nil
 		conn, err = paho.NewWebsocket(broker.String(), config, dialTimeout, nil, nil)
 	}
 	if err != nil {
