@@ -21,5 +21,6 @@ func commands() []cli.Command {
 		verifyCommand(),
 		signCommand(),
 		apiCommand(),
+		serialCommand(),
 	}
 }
