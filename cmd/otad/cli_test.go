@@ -348,6 +348,25 @@ func TestConsent(t *testing.T) {
 	})
 }
 
+// TestViewer: nobody is disturbed unless a person says so.
+func TestViewer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("board/busy", []byte("recording\n"))
+	w.otad("upgrade").want(cli.RebootNeeded).said("armed", "recording")
+	if next := w.condition().boot.Next; next != "b" || w.rebootWanted() != "" {
+		t.Errorf("slot %s is started next; otad asked for a restart: %q", next, w.rebootWanted())
+	}
+	service := w.start()
+	s := service.await(func(s report.State) bool { return s.Reason != "" })
+	if s.Phase != ota.PhaseArmed || !strings.Contains(s.Reason, "recording") {
+		t.Errorf("phase %s, reason %q", s.Phase, s.Reason)
+	}
+	w.otad("upgrade", "--yes").want(cli.Done)
+	service.wait().want(cli.RebootNeeded)
+	w.wantArmed(w.two)
+}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
