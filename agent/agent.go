@@ -139,7 +139,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.sweep()
 	if a.Recovered != nil {
 		a.Log.Warn("journal was damaged and is rebuilt", "kept", a.Recovered.Kept, "cause", a.Recovered.Cause)
-		a.note(report.Event{Type: report.EventJournalRecovered, Text: a.Recovered.Cause.Error()})
+		a.tellRecovery()
 	}
 	a.nextCheck = a.Clock.alarmIn(a.spread(min(a.checkEvery(), firstCheckWithin)))
 	a.lookAtBoard(ctx)

@@ -111,9 +111,11 @@ func (a *Agent) phaseEvent(next ota.Record) report.Event {
 		To: &ota.Version{Code: next.Offer.VersionCode, Name: next.Offer.VersionName}}
 }
 
-// note puts an event into the outbox by itself; one that cannot be kept is logged.
-func (a *Agent) note(e report.Event) {
-	if err := a.Journal.Commit(journal.Change{Events: []journal.Event{a.event(e)}}); err != nil {
-		a.Log.Error("cannot keep event", "type", e.Type, "cause", err)
+// tellRecovery puts the loss of the journal into the outbox. When that cannot be
+// journalled, the journal says so again at the next start.
+func (a *Agent) tellRecovery() {
+	e := a.event(report.Event{Type: report.EventJournalRecovered, Text: a.Recovered.Cause.Error()})
+	if err := a.Journal.Commit(journal.Change{Events: []journal.Event{e}, Told: true}); err != nil {
+		a.Log.Error("cannot tell of the recovery now", "cause", err)
 	}
 }

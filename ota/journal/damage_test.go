@@ -336,6 +336,55 @@ func TestCrashDuringCreation(t *testing.T) {
 	}
 }
 
+// A recovery is told of once, whenever the power goes in between: the file that
+// was made in it says so until a change does.
+func TestRecoveryIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		left map[string]string // files that the power cut left
+	}{
+		{"damaged", map[string]string{"journal.db": "x"}},
+		{"kept aside, none in its place", map[string]string{"journal.db.damaged-20260301-020000": "x"}},
+		{"kept aside, half of one", map[string]string{"journal.db.damaged-20260301-020000": "x", "journal.db.new": "y"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for name, content := range tt.left {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for start := range 3 {
+				j, recovery, err := Open(filepath.Join(dir, "journal.db"), testTime)
+				if err != nil || recovery == nil || recovery.Cause == nil {
+					t.Fatalf("start %d: %+v, %v", start, recovery, err)
+				}
+				if content, err := os.ReadFile(recovery.Kept); err != nil || string(content) != "x" {
+					t.Errorf("start %d: kept %q, %v", start, content, err)
+				}
+				commit(t, j, Change{Told: start == 2, Events: []Event{event(start, false)}})
+				j.Close()
+			}
+			open(t, dir)
+		})
+	}
+}
+
+// A commit whose sync fails late is durable, and is made again.
+func TestOutcomeCommittedTwice(t *testing.T) {
+	t.Parallel()
+	j := open(t, t.TempDir())
+	for _, id := range []string{"u1", "u1", "u2", "u2", "u2"} {
+		commit(t, j, Change{Ended: &ota.Outcome{ID: id}, Events: []Event{event(1, true)}})
+	}
+	history, err := j.History(MaxHistory)
+	if err != nil || len(history) != 2 || len(pending(t, j)) != 2 {
+		t.Errorf("history %+v, %v; %d events, want two of each", history, err, len(pending(t, j)))
+	}
+}
+
 func TestDamagedFilesDoNotPileUp(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

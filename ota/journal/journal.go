@@ -38,13 +38,14 @@ const schema = 1
 
 // Names of buckets and keys, persisted: since schema 1.
 var (
-	bucketMeta     = []byte("meta")     // schema, sum
+	bucketMeta     = []byte("meta")     // schema, sum, recovery
 	bucketState    = []byte("state")    // update, box
 	bucketHistory  = []byte("history")  // number → ota.Outcome
 	bucketOutbox   = []byte("outbox")   // number → Entry
 	bucketCommands = []byte("commands") // number → commandMark
 	keySchema      = []byte("schema")
-	keySum         = []byte("sum") // check sum of all the rest
+	keySum         = []byte("sum")      // check sum of all the rest
+	keyRecovery    = []byte("recovery") // recoveryMark, until it was told of
 	keyUpdate      = []byte("update")
 	keyBox         = []byte("box")
 	buckets        = [][]byte{bucketMeta, bucketState, bucketHistory, bucketOutbox, bucketCommands}
@@ -66,6 +67,7 @@ type Change struct {
 	Ended   *ota.Outcome // appended to the history
 	Events  []Event      // appended to the outbox
 	Command string       // an id to remember as acted on
+	Told    bool         // Events tell of the Recovery that Open returned
 }
 
 // Event is a message for the operator that must arrive, sooner or later.
@@ -107,6 +109,8 @@ func (j *Journal) Load() (State, error) {
 }
 
 // Commit writes c in one transaction; it is durable when Commit returns nil.
+// When it returns an error, c may be durable nevertheless: a sync can fail late.
+// So c is committed again, and an update that ended is not told of twice.
 func (j *Journal) Commit(c Change) error {
 	return fault("write", j.update(func(tx *bbolt.Tx) error {
 		state := tx.Bucket(bucketState)
@@ -121,7 +125,10 @@ func (j *Journal) Commit(c Change) error {
 			}
 		}
 		if c.Ended != nil {
-			if err := appendTo(tx.Bucket(bucketHistory), c.Ended, MaxHistory); err != nil {
+			history := tx.Bucket(bucketHistory)
+			if isNewest(history, c.Ended.ID) {
+				c.Events = nil // they are in the outbox since then
+			} else if err := appendTo(history, c.Ended, MaxHistory); err != nil {
 				return err
 			}
 		}
@@ -130,8 +137,20 @@ func (j *Journal) Commit(c Change) error {
 				return err
 			}
 		}
+		if c.Told {
+			if err := tx.Bucket(bucketMeta).Delete(keyRecovery); err != nil {
+				return err
+			}
+		}
 		return enqueue(tx.Bucket(bucketOutbox), c.Events)
 	}))
+}
+
+// isNewest tells whether the outcome of this update is the newest in the history.
+func isNewest(history *bbolt.Bucket, id string) bool {
+	_, v := history.Cursor().Last()
+	var newest ota.Outcome
+	return v != nil && json.Unmarshal(v, &newest) == nil && newest.ID == id
 }
 
 // History returns up to n outcomes, the newest first.

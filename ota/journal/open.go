@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc64"
@@ -22,25 +23,28 @@ import (
 // lockWait is how long Open waits for another process to let go of the file.
 const lockWait = 100 * time.Millisecond
 
-// Recovery says that the file was damaged and where it was kept.
+// Recovery says that the file was damaged and where it was kept. It is kept in
+// the fresh file and returned by every Open until a Change tells of it.
 type Recovery struct {
 	Kept  string // the damaged file
 	Cause error
 }
 
 // Open opens the journal at path, or makes it. A damaged file is kept aside
-// and a fresh one is made; the Recovery then says so. at names the file kept
+// and a fresh one is made; the Recovery then says so, at this Open and at the
+// next ones until a [Change] tells of it. at names the file kept
 // aside. A file of a newer schema is damaged for this version: an older otad
 // must not misread it.
 func Open(path string, at time.Time) (*Journal, *Recovery, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := create(path); err != nil {
+		// Power cut between the renames of a recovery: go on with it.
+		if err := create(path, cutOff(path)); err != nil {
 			return nil, nil, fault("create", err)
 		}
 	}
-	j, err := openExisting(path)
+	j, untold, err := openExisting(path)
 	if err == nil {
-		return j, nil, nil
+		return j, untold, nil
 	}
 	var damage *damageError
 	if !errors.As(err, &damage) {
@@ -53,13 +57,46 @@ func Open(path string, at time.Time) (*Journal, *Recovery, error) {
 	if err := forgetOld(path, kept); err != nil {
 		return nil, nil, fault("tidy up beside the", err)
 	}
-	if err := create(path); err != nil {
+	if err := create(path, &Recovery{Kept: kept, Cause: damage.cause}); err != nil {
 		return nil, nil, fault("create", err)
 	}
-	if j, err = openExisting(path); err != nil {
+	if j, untold, err = openExisting(path); err != nil {
 		return nil, nil, openFault(path, err)
 	}
-	return j, &Recovery{Kept: kept, Cause: damage.cause}, nil
+	return j, untold, nil
+}
+
+// cutOff is the recovery that was begun when there is a damaged file and none
+// in its place; nil when there never was one.
+func cutOff(path string) *Recovery {
+	kept, err := filepath.Glob(path + damagedMark + "*") // in the order of their stamps
+	if err != nil || len(kept) == 0 {
+		return nil
+	}
+	return &Recovery{Kept: kept[len(kept)-1], Cause: errors.New("it was kept aside, and none was made in its place")}
+}
+
+// recoveryMark is a Recovery in its persisted form.
+type recoveryMark struct {
+	Kept  string `json:"kept"`
+	Cause string `json:"cause"`
+}
+
+// untold returns the recovery that nobody was told of yet; nil for none.
+func (j *Journal) untold() (r *Recovery, err error) {
+	err = j.view(func(tx *bbolt.Tx) error {
+		data := tx.Bucket(bucketMeta).Get(keyRecovery)
+		if data == nil {
+			return nil
+		}
+		var mark recoveryMark
+		if err := json.Unmarshal(data, &mark); err != nil {
+			return err
+		}
+		r = &Recovery{Kept: mark.Kept, Cause: errors.New(mark.Cause)}
+		return nil
+	})
+	return r, err
 }
 
 const (
@@ -96,10 +133,11 @@ type damageError struct{ cause error }
 func (e *damageError) Error() string { return "damaged: " + e.cause.Error() }
 
 // create makes an empty journal: a new bbolt file is not whole before its last
-// sync, so it is made aside.
+// sync, so it is made aside. The recovery that it is made in, nil for none, is
+// in it from the first moment on.
 //
 // Calls: bbolt's create, writes and syncs of path.new, then rename, syncdir.
-func create(path string) error {
+func create(path string, recovery *Recovery) error {
 	if err := durable.MkdirAll(durable.OS, filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -120,6 +158,12 @@ func create(path string) error {
 		if err := tx.Bucket(bucketMeta).Put(keySchema, number(schema)); err != nil {
 			return err
 		}
+		if recovery != nil {
+			mark := recoveryMark{Kept: recovery.Kept, Cause: recovery.Cause.Error()}
+			if err := putJSON(tx.Bucket(bucketMeta), keyRecovery, mark); err != nil {
+				return err
+			}
+		}
 		return putSum(tx)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
@@ -138,9 +182,9 @@ func options() *bbolt.Options {
 
 // openExisting opens and reads everything once, so that damage shows now and
 // not in the middle of an update.
-func openExisting(path string) (*Journal, error) {
+func openExisting(path string) (*Journal, *Recovery, error) {
 	if err := checkFile(path); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var db *bbolt.DB
 	err := guarded(func() (err error) {
@@ -148,14 +192,19 @@ func openExisting(path string) (*Journal, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err // of the medium or of rights: the content is whole
+		return nil, nil, err // of the medium or of rights: the content is whole
 	}
 	j := &Journal{db: db}
-	if err := j.verify(); err != nil {
-		_ = guarded(db.Close) // the content is given up already
-		return nil, &damageError{err}
+	err = j.verify()
+	var untold *Recovery
+	if err == nil {
+		untold, err = j.untold()
 	}
-	return j, nil
+	if err != nil {
+		_ = guarded(db.Close) // the content is given up already
+		return nil, nil, &damageError{err}
+	}
+	return j, untold, nil
 }
 
 // checkFile walks the pages of the file while nobody can write to it.
