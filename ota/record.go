@@ -171,7 +171,6 @@ type Box struct {
 	LastGood time.Time  `json:"last_good,omitzero"`  // latest time known for certain; never goes back
 	Bad      []BadOffer `json:"bad,omitempty"`       // at most MaxBad, oldest first
 	Last     *Outcome   `json:"last,omitempty"`      // of the last update that ended
-	BootID   string     `json:"boot_id,omitempty"`   // of the last boot seen
 	CheckAt  time.Time  `json:"checked_at,omitzero"` // of the last successful check
 }
 

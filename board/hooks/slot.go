@@ -2,27 +2,20 @@ package hooks
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"otad/board"
-	"otad/ota/durable"
 )
 
 // Slots implements [board.SlotStore].
 func (b *Board) Slots(context.Context) ([]board.Slot, error) {
 	slots := make([]board.Slot, 0, len(b.slots))
 	for _, s := range b.slots {
-		m, err := b.openMedium(s, true)
+		size, err := board.FileSize(b.fs, s.Device)
 		if err != nil {
-			return nil, err
-		}
-		slots = append(slots, board.Slot{Name: s.Name, Device: s.Device, SizeBytes: m.size})
-		if err := m.Close(); err != nil {
 			return nil, fmt.Errorf("cannot examine slot %q: %w", s.Name, err)
 		}
+		slots = append(slots, board.Slot{Name: s.Name, Device: s.Device, SizeBytes: size})
 	}
 	return slots, nil
 }
@@ -37,48 +30,11 @@ func (b *Board) OpenSlot(ctx context.Context, name string) (board.Medium, error)
 	if err != nil {
 		return nil, err
 	}
-	m, err := b.openMedium(slot, slot.Name == boot.Slot)
+	m, err := board.OpenFile(b.fs, slot.Device, slot.Name == boot.Slot)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot open slot %q: %w", name, err)
 	}
 	return m, nil
-}
-
-func (b *Board) openMedium(s Slot, readOnly bool) (*medium, error) {
-	flag := os.O_RDWR
-	if readOnly {
-		flag = os.O_RDONLY
-	}
-	f, err := b.fs.OpenFile(s.Device, flag, 0)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open slot %q: %w", s.Name, err)
-	}
-	size, err := f.Seek(0, io.SeekEnd) // a block device has no size in Stat
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot examine slot %q: %w", s.Name, err), f.Close())
-	}
-	return &medium{File: f, size: size, active: readOnly}, nil
-}
-
-// medium is an open slot.
-type medium struct {
-	durable.File
-	size   int64
-	active bool
-}
-
-// Size implements [board.Medium].
-func (m *medium) Size() int64 { return m.size }
-
-// WriteAt refuses the active slot, and to make a slot in a file longer.
-func (m *medium) WriteAt(p []byte, off int64) (int, error) {
-	if m.active {
-		return 0, fmt.Errorf("cannot write %q: %w", m.Name(), board.ErrActiveSlot)
-	}
-	if off < 0 || off > m.size-int64(len(p)) {
-		return 0, fmt.Errorf("cannot write %q: %d bytes at %d pass its end at %d", m.Name(), len(p), off, m.size)
-	}
-	return m.File.WriteAt(p, off)
 }
 
 func (b *Board) slot(name string) (Slot, error) {

@@ -100,19 +100,6 @@ func openBox(fsys durable.FS, dir string) (*box, error) {
 	return b, nil
 }
 
-func (b *box) slotSize(name string) (int64, error) {
-	f, err := b.fs.OpenFile(b.slotPath(name), os.O_RDONLY, 0)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
 func (b *box) known(slot string) error {
 	for _, name := range b.names {
 		if name == slot {
@@ -147,7 +134,7 @@ func Open(fsys durable.FS, dir string) (*Board, error) {
 func (b *Board) Slots(context.Context) ([]board.Slot, error) {
 	slots := make([]board.Slot, 0, len(b.box.names))
 	for _, name := range b.box.names {
-		size, err := b.box.slotSize(name)
+		size, err := board.FileSize(b.box.fs, b.box.slotPath(name))
 		if err != nil {
 			return nil, fmt.Errorf("cannot examine slot %q: %w", name, err)
 		}
@@ -165,20 +152,11 @@ func (b *Board) OpenSlot(ctx context.Context, name string) (board.Medium, error)
 	if err != nil {
 		return nil, err
 	}
-	active := boot.Slot == name
-	flag := os.O_RDWR
-	if active {
-		flag = os.O_RDONLY
-	}
-	f, err := b.box.fs.OpenFile(b.box.slotPath(name), flag, 0)
+	m, err := board.OpenFile(b.box.fs, b.box.slotPath(name), boot.Slot == name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open slot %q: %w", name, err)
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot examine slot %q: %w", name, err), f.Close())
-	}
-	return &medium{File: f, size: info.Size(), active: active}, nil
+	return m, nil
 }
 
 // Current implements [board.BootControl].
@@ -283,23 +261,3 @@ func (b *Board) Reboot(_ context.Context, reason string) error {
 
 // Busy implements [board.Busy]: the content of the file `busy`.
 func (b *Board) Busy(context.Context) (string, error) { return b.box.readSmall("busy") }
-
-// medium is an open slot.
-type medium struct {
-	durable.File
-	size   int64
-	active bool
-}
-
-func (m *medium) Size() int64 { return m.size }
-
-// WriteAt refuses the active slot, and to make the slot longer than it is.
-func (m *medium) WriteAt(p []byte, off int64) (int, error) {
-	if m.active {
-		return 0, fmt.Errorf("cannot write %q: %w", m.Name(), board.ErrActiveSlot)
-	}
-	if off < 0 || off+int64(len(p)) > m.size {
-		return 0, fmt.Errorf("cannot write %q: %d bytes at %d pass its end at %d", m.Name(), len(p), off, m.size)
-	}
-	return m.File.WriteAt(p, off)
-}

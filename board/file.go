@@ -1,0 +1,59 @@
+package board
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"otad/ota/durable"
+)
+
+// File is a slot that is a file or a block device: the [Medium] of every
+// driver that has such slots.
+type File struct {
+	durable.File
+	size   int64
+	active bool
+}
+
+// OpenFile opens the slot at path. The active one is opened for reading only
+// and refuses to be written.
+func OpenFile(fsys durable.FS, path string, active bool) (*File, error) {
+	flag := os.O_RDWR
+	if active {
+		flag = os.O_RDONLY
+	}
+	f, err := fsys.OpenFile(path, flag, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open slot: %w", err)
+	}
+	size, err := f.Seek(0, io.SeekEnd) // a block device has no size in Stat
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot examine slot %q: %w", path, err), f.Close())
+	}
+	return &File{File: f, size: size, active: active}, nil
+}
+
+// FileSize is the capacity of the slot at path.
+func FileSize(fsys durable.FS, path string) (int64, error) {
+	f, err := OpenFile(fsys, path, true)
+	if err != nil {
+		return 0, err
+	}
+	return f.size, f.Close()
+}
+
+// Size implements [Medium].
+func (f *File) Size() int64 { return f.size }
+
+// WriteAt refuses the active slot, and to make a slot in a file longer.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	if f.active {
+		return 0, fmt.Errorf("cannot write %q: %w", f.Name(), ErrActiveSlot)
+	}
+	if off < 0 || off > f.size-int64(len(p)) {
+		return 0, fmt.Errorf("cannot write %q: %d bytes at %d pass its end at %d", f.Name(), len(p), off, f.size)
+	}
+	return f.File.WriteAt(p, off)
+}
