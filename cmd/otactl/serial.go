@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"otad/agent/control"
 	"otad/cmd/internal/cli"
@@ -103,24 +102,6 @@ func readLogin(pin, key string) (console.Login, error) {
 		*s.to = console.Secret(strings.TrimSpace(string(data)))
 	}
 	return l, nil
-}
-
-func listPorts(env cli.Env, asJSON bool) error {
-	ports, err := console.Ports()
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		return writeJSON(env.Stdout, ports)
-	}
-	if len(ports) == 0 {
-		return ota.NewRefused(ota.CodeNothing, fmt.Errorf("cannot find a serial port")).WithHint("is the adapter plugged in?")
-	}
-	tw := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
-	for _, p := range ports {
-		fmt.Fprintln(tw, strings.TrimRight(strings.Join([]string{p.Name, p.USB, printable(p.Product), printable(p.Serial)}, "\t"), "\t"))
-	}
-	return tw.Flush()
 }
 
 func writeJSON(w io.Writer, v any) error {

@@ -12,7 +12,7 @@ import (
 	"unicode"
 
 	"otad/agent/control"
-	"otad/agent/report"
+	boxreport "otad/agent/report"
 	"otad/ota"
 	"otad/transport/console"
 )
@@ -27,7 +27,7 @@ const (
 // follow shows the update that data, a state, tells of to its end, through the
 // restart of the box, and returns its outcome as an error.
 func (d *serialDesk) follow(ctx context.Context, data json.RawMessage) error {
-	var s report.State
+	var s boxreport.State
 	if err := json.Unmarshal(data, &s); err != nil {
 		return fmt.Errorf("cannot read the answer: %w", err)
 	}
@@ -47,7 +47,7 @@ func (d *serialDesk) follow(ctx context.Context, data json.RawMessage) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		var now report.State
+		var now boxreport.State
 		err := d.box.Do(ctx, console.Request{Verb: control.Status}, &now)
 		switch {
 		case err == nil:
@@ -92,7 +92,7 @@ func newProgress(stderr io.Writer) *progress {
 	return &progress{w: stderr, live: ok && isTerminal(f) && os.Getenv("TERM") != "dumb"}
 }
 
-func (p *progress) state(s report.State) {
+func (p *progress) state(s boxreport.State) {
 	what := string(s.Phase)
 	if s.Stage != "" {
 		what = s.Stage

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"go.bug.st/serial"
-	"go.bug.st/serial/enumerator"
 
 	"otad/ota"
 )
@@ -61,40 +59,4 @@ func Dial(ctx context.Context, name string, baud int, text io.Writer) (*Client, 
 			WithHint("is it the right port, and does a console run there?")
 	}
 	return nil, err
-}
-
-// Port is a serial port of this machine.
-type Port struct {
-	Name    string `json:"name"`
-	USB     string `json:"usb,omitempty"` // "0403:6001": vendor and product
-	Product string `json:"product,omitempty"`
-	Serial  string `json:"serial,omitempty"`
-}
-
-// Ports lists the serial ports of this machine, those on USB first.
-func Ports() ([]Port, error) {
-	details, err := enumerator.GetDetailedPortsList()
-	if err != nil {
-		return nil, fmt.Errorf("cannot list ports: %w", err)
-	}
-	var list []Port
-	for _, d := range details {
-		p := Port{Name: d.Name, Product: d.Product, Serial: d.SerialNumber}
-		if d.IsUSB {
-			p.USB = d.VID + ":" + d.PID
-		}
-		if p.Name != "" {
-			list = append(list, p)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b Port) int {
-		switch {
-		case a.USB != "" && b.USB == "":
-			return -1
-		case a.USB == "" && b.USB != "":
-			return 1
-		}
-		return 0
-	})
-	return list, nil
 }

@@ -1,0 +1,15 @@
+//go:build darwin && !cgo
+
+package main
+
+import "go.bug.st/serial"
+
+// serialPorts knows no USB ids here: the system tells them to C only.
+func serialPorts() ([]serialPort, error) {
+	names, err := serial.GetPortsList()
+	list := []serialPort{}
+	for _, name := range names {
+		list = append(list, serialPort{Name: name})
+	}
+	return list, err
+}
