@@ -2,11 +2,11 @@
 
 package main
 
-import "go.bug.st/serial"
+import ports "go.bug.st/serial"
 
 // serialPorts knows no USB ids here: the system tells them to C only.
 func serialPorts() ([]serialPort, error) {
-	names, err := serial.GetPortsList()
+	names, err := ports.GetPortsList()
 	list := []serialPort{}
 	for _, name := range names {
 		list = append(list, serialPort{Name: name})
