@@ -97,9 +97,28 @@ type Download struct {
 
 // Board chooses the driver.
 type Board struct {
-	Driver string `toml:"driver"` // sim
-	Dir    string `toml:"dir"`    // sim: the directory of the box
+	Driver string `toml:"driver"` // sim, uboot, hooks
 	Set    string `toml:"set"`    // the software set of artifacts with copies
+	Slots  []Slot `toml:"slot"`   // uboot, hooks: the first is copy1, the second copy2
+
+	Dir     string   `toml:"dir"`     // sim: the directory of the box; hooks: of the executables
+	Timeout Duration `toml:"timeout"` // hooks: of one executable
+
+	// The rest is of uboot.
+	Style        string   `toml:"style"`         // boot-order or boot-count
+	EnvConfig    string   `toml:"env_config"`    // where the environment is
+	SlotVariable string   `toml:"slot_variable"` // boot-count: names the slot to start
+	SlotArgument string   `toml:"slot_argument"` // on the kernel's command line: names the slot that was started
+	Tries        int      `toml:"tries"`         // of an armed slot; 0 for the driver's default
+	Reboot       []string `toml:"reboot"`        // command and arguments
+	Canary       bool     `toml:"canary"`        // ask for a proof that the bootloader reads what we write
+}
+
+// Slot is one copy of the system.
+type Slot struct {
+	Name     string `toml:"name"`
+	Device   string `toml:"device"`    // a block device or a file
+	BootName string `toml:"boot_name"` // uboot: what the environment calls it; the name when empty
 }
 
 // Health says how a new system proves itself.
@@ -149,7 +168,7 @@ func Default() Config {
 			RetryMax:     Duration(5 * time.Minute),
 			Checkpoint:   16 << 20,
 		},
-		Board:   Board{Set: "stable"},
+		Board:   Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},
 		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
 		Control: Control{Socket: "/run/otad.sock"},
 		Console: Console{Baud: 115200, Terminal: "vt100"},

@@ -112,8 +112,12 @@ func knownKeys(t reflect.Type, prefix string) []string {
 	for i := range t.NumField() {
 		name := prefix + t.Field(i).Tag.Get("toml")
 		keys = append(keys, name)
-		if t.Field(i).Type.Kind() == reflect.Struct {
-			keys = append(keys, knownKeys(t.Field(i).Type, name+".")...)
+		inner := t.Field(i).Type
+		if inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct && inner.PkgPath() == t.PkgPath() && inner != reflect.TypeFor[Window]() {
+			keys = append(keys, knownKeys(inner, name+".")...)
 		}
 	}
 	return keys
@@ -205,6 +209,7 @@ func (c *Config) resolve() error {
 	if _, ok := logLevels[c.Log.Level]; !ok {
 		check(fmt.Errorf("log.level %q is not one of debug, info, warn, error", c.Log.Level))
 	}
+	check(c.Board.resolve())
 	if c.Console.Baud <= 0 {
 		check(errors.New("console.baud must be more than 0"))
 	}
@@ -212,6 +217,36 @@ func (c *Config) resolve() error {
 		check(fmt.Errorf("console.terminal %q is not one of vt100, dumb", c.Console.Terminal))
 	}
 	return errors.Join(errs...)
+}
+
+// resolve checks what the drivers cannot: what is there belongs to the driver.
+func (b *Board) resolve() error {
+	switch b.Driver {
+	case "sim":
+		if b.Dir == "" {
+			return errors.New("board.dir is not set: it is the directory of the simulated box")
+		}
+	case "uboot":
+		if len(b.Slots) < 2 {
+			return errors.New("board.slot: two slots are needed at least")
+		}
+		if b.Style != "boot-order" && b.Style != "boot-count" {
+			return fmt.Errorf("board.style %q is not one of boot-order, boot-count", b.Style)
+		}
+	case "hooks":
+		if b.Dir == "" {
+			return errors.New("board.dir is not set: it is the directory of the executables")
+		}
+	case "": // said already
+	default:
+		return fmt.Errorf("board.driver %q is not one of sim, uboot, hooks", b.Driver)
+	}
+	for i := range b.Slots {
+		if b.Slots[i].Name == "" || b.Slots[i].Device == "" {
+			return fmt.Errorf("board.slot %d: name and device must be set", i+1)
+		}
+	}
+	return nil
 }
 
 // identity turns mac:IFACE and file:PATH into the value.

@@ -57,7 +57,7 @@ func load(t *testing.T, data string) (*Config, error) {
 
 func TestLeast(t *testing.T) {
 	t.Parallel()
-	got, err := load(t, text("board", "driver = \"sim\""))
+	got, err := load(t, text("board", "driver = \"sim\"\ndir = \"/var/lib/otad/box\""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestLeast(t *testing.T) {
 	want.Server = Server{URL: "http://server.example", AccessKey: "ak", SecretKeyFile: "/etc/otad/secret"}
 	want.Firmware.URLKey = "uk"
 	want.Trust.CA = []string{"/etc/otad/ca.pem"}
-	want.Board.Driver = "sim"
+	want.Board.Driver, want.Board.Dir = "sim", "/var/lib/otad/box"
 	want.Download.Dir = "/var/lib/otad/staging"
 	if !reflect.DeepEqual(*got, want) {
 		t.Errorf("got %+v\nwant %+v", *got, want)
@@ -103,8 +103,8 @@ func TestText(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, shown)
 	}
-	if !reflect.DeepEqual(c, again) {
-		t.Errorf("got %+v\nwant %+v", again, c)
+	if twice, err := again.Text(); err != nil || twice != shown {
+		t.Errorf("%v: got %s\nwant %s", err, twice, shown)
 	}
 	c.Server.Proxy = "http://user:hunter2@proxy:3128"
 	c.MQTT.Brokers = []string{"ssl://box:hunter2@broker:8883", "tcp://%zz:hunter2@x"}
@@ -164,6 +164,13 @@ func TestRefused(t *testing.T) {
 		{"no socket", text("control", "socket = \"\""), []string{"control.socket is not set"}},
 		{"no version file", text("firmware", "version_file = \"\""), []string{"firmware.version_file is not set"}},
 		{"prefix that is a pattern", text("mqtt", "brokers = [\"tcp://b:1883\"]\nprefix = \"otad/#\""), []string{"mqtt.prefix"}},
+		// Boards.
+		{"unknown board", text("board", "driver = \"grub\""), []string{`board.driver "grub" is not one of sim, uboot, hooks`}},
+		{"simulated box without a place", text("board", "driver = \"sim\"\ndir = \"\""), []string{"board.dir is not set"}},
+		{"U-Boot without slots", text("board", "driver = \"uboot\""), []string{"board.slot: two slots are needed"}},
+		{"U-Boot in a style of its own", text("board", "driver = \"uboot\"\nstyle = \"x\"\nslot = [{name = \"a\", device = \"/a\"}, {name = \"b\", device = \"/b\"}]"), []string{`board.style "x" is not one of`}},
+		{"slot without a device", text("board", "driver = \"hooks\"\ndir = \"/x\"\nslot = [{name = \"a\"}]"), []string{"board.slot 1: name and device must be set"}},
+		{"misspelt key of a slot", text("board", "driver = \"uboot\"\n[[board.slot]]\nnmae = \"a\""), []string{`unknown key "board.slot.nmae", did you mean "board.slot.name"?`}},
 		// Identity.
 		{"no model", text("device", "model = \"\""), []string{"device.model is not set"}},
 		{"interface that is not there", text("device", "key = \"mac:nosuch0\""), []string{`device.key: interface "nosuch0" has no MAC address`}},

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -103,7 +104,7 @@ func checkConfiguration(env cli.Env, path string, cfg *config.Config) error {
 			return err
 		}
 	}
-	if _, err := openBoard(cfg); err != nil {
+	if _, err := openBoard(cfg, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if _, err := cfg.RunningVersion(); err != nil {

@@ -17,7 +17,6 @@ import (
 	"otad/agent"
 	"otad/agent/config"
 	"otad/board"
-	"otad/board/sim"
 	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/ota/durable"
@@ -71,7 +70,7 @@ func takeLock(cfg *config.Config) (*durable.Lock, error) {
 
 // wire opens the parts and makes the agent.
 func (b *box) wire(cfg *config.Config, m mode) error {
-	bd, err := openBoard(cfg)
+	bd, err := openBoard(cfg, b.log)
 	if err != nil {
 		return err
 	}
@@ -116,20 +115,6 @@ func (b *box) close() {
 	if err := b.lock.Release(); err != nil {
 		b.log.Error("cannot release the lock", "cause", err)
 	}
-}
-
-// openBoard is the list of the drivers.
-func openBoard(cfg *config.Config) (board.Board, error) {
-	switch cfg.Board.Driver {
-	case "sim":
-		b, err := sim.Open(durable.OS, cfg.Board.Dir)
-		if err != nil {
-			return nil, ota.NewPermanent(ota.CodeBoard, err)
-		}
-		return b, nil
-	}
-	return nil, ota.NewPermanent(ota.CodeConfig,
-		fmt.Errorf("cannot use board.driver %q: it is not one of: sim", cfg.Board.Driver))
 }
 
 func openTrust(cfg *config.Config) (*swu.Trust, error) {

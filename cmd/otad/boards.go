@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"otad/agent/config"
+	"otad/board"
+	"otad/board/hooks"
+	"otad/board/sim"
+	"otad/board/uboot"
+	"otad/ota"
+	"otad/ota/durable"
+)
+
+// openBoard is the list of the drivers.
+func openBoard(cfg *config.Config, log *slog.Logger) (board.Board, error) {
+	var b board.Board
+	var err error
+	switch c := cfg.Board; c.Driver {
+	case "sim":
+		b, err = sim.Open(durable.OS, c.Dir)
+	case "uboot":
+		b, err = openUBoot(cfg, log)
+	case "hooks":
+		b, err = openHooks(c, log)
+	default:
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use board.driver %q: it is not known", c.Driver))
+	}
+	if err != nil {
+		return nil, ota.NewPermanent(ota.CodeBoard, err)
+	}
+	return b, nil
+}
+
+func openUBoot(cfg *config.Config, log *slog.Logger) (*uboot.Board, error) {
+	c := cfg.Board
+	options := uboot.Options{
+		FS: durable.OS, Style: uboot.Style(c.Style), EnvConfig: c.EnvConfig, SlotVariable: c.SlotVariable, SlotArgument: c.SlotArgument,
+		Tries: c.Tries, Reboot: c.Reboot, ReasonFile: filepath.Join(cfg.State.Dir, "reboot"), Canary: c.Canary, Log: log,
+	}
+	for _, s := range c.Slots {
+		options.Slots = append(options.Slots, uboot.Slot{Name: s.Name, Device: s.Device, BootName: s.BootName})
+	}
+	return uboot.Open(options)
+}
+
+func openHooks(c config.Board, log *slog.Logger) (*hooks.Board, error) {
+	options := hooks.Options{FS: durable.OS, Dir: c.Dir, Timeout: time.Duration(c.Timeout), Log: log}
+	for _, s := range c.Slots {
+		options.Slots = append(options.Slots, hooks.Slot{Name: s.Name, Device: s.Device})
+	}
+	return hooks.Open(options)
+}
