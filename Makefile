@@ -60,6 +60,10 @@ e2e: build ## the system tests alone: the real programs against real servers, br
 	build/install-test-tools.sh
 	CGO_ENABLED=1 CI=true $(GO) test -race -count=1 -v -timeout 15m ./cmd/...
 
+.PHONY: crash
+crash: ## cut the power at every durable call of an update, in every way (about ten minutes)
+	CRASH=all $(GO) test -count=1 -timeout 60m -v -run '^TestCrash' ./agent
+
 .PHONY: clean
 clean: ## remove what was made
 	rm -rf bin .lab

@@ -1,0 +1,430 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"otad/agent/config"
+	"otad/board"
+	"otad/board/sim"
+	"otad/ota"
+	"otad/ota/durable"
+	"otad/ota/durable/crashfs"
+	"otad/ota/journal"
+	"otad/ota/swu"
+	"otad/ota/swu/swutest"
+)
+
+const (
+	crashSlotBytes = 3 << 20
+	crashStaging   = "/staging"
+	crashBoxDir    = "/box"
+
+	// leftAlone is how long a box may work without a restart; longer than an
+	// offer rests that failed for a reason that passes.
+	leftAlone = 40 * time.Hour
+	// maxPowerOns bounds the boots until an update is over, whatever happens.
+	maxPowerOns = 14
+)
+
+// firmware is what all crash tests install: made once, outside of any bubble.
+type firmware struct {
+	at        time.Time // a time at which the certificates are valid
+	trust     *swu.Trust
+	images    map[int64][]byte
+	artifacts map[int64][]byte
+}
+
+var crashFirmware = sync.OnceValue(func() firmware {
+	authority, err := swutest.NewAuthority()
+	if err != nil {
+		panic(err)
+	}
+	trust, err := swu.ParseTrust(authority.CA)
+	if err != nil {
+		panic(err)
+	}
+	f := firmware{at: time.Now(), trust: trust, images: map[int64][]byte{}, artifacts: map[int64][]byte{}}
+	for code, size := range map[int64]int{1: crashSlotBytes, 2: 5 << 19, 3: 5<<19 - 700} {
+		image := make([]byte, size)
+		_, _ = rand.NewChaCha8([32]byte{byte(code)}).Read(image) // never fails
+		var artifact bytes.Buffer
+		if err := authority.Pack(&artifact, testModel, fmt.Sprint(code), bytes.NewReader(image)); err != nil {
+			panic(err)
+		}
+		f.images[code], f.artifacts[code] = image, artifact.Bytes()
+	}
+	return f
+})
+
+// identify tells which image a slot holds, 0 for none of them.
+func (f firmware) identify(disk *crashfs.Disk, slot string) int64 {
+	for code, image := range f.images {
+		if holds(disk, slot, image) {
+			return code
+		}
+	}
+	return 0
+}
+
+// holds tells whether the file begins with want.
+func holds(disk *crashfs.Disk, name string, want []byte) bool {
+	file, err := disk.OpenFile(name, 0, 0)
+	if err != nil {
+		return len(want) == 0
+	}
+	defer file.Close()
+	part := make([]byte, 64<<10)
+	for at := 0; at < len(want); at += len(part) {
+		n := min(len(part), len(want)-at)
+		got, _ := file.ReadAt(part[:n], int64(at))
+		if got != n || !bytes.Equal(part[:n], want[at:at+n]) {
+			return false
+		}
+	}
+	return true
+}
+
+// snapshot is a box without power, as it is found by the bootloader.
+type snapshot struct {
+	disk  *crashfs.Disk
+	files map[string][]byte // of the state directory
+	made  int               // durable calls before it
+	floor string
+}
+
+// crashBox is a box whose power is cut at a durable call: slots, boot
+// environment and staging on a disk in memory, the journal in a real file.
+type crashBox struct {
+	story *story
+	power *crashfs.Power
+	cuts  []crashfs.Cut
+	disk  *crashfs.Disk
+	dir   string // of the journal's files
+	files map[string][]byte
+	log   *slog.Logger
+
+	powerOns  int
+	snapshots []snapshot // at every power-on, when wanted
+	keep      bool
+	floor     string
+	recovered int
+	wrong     []string // violations
+}
+
+func (b *crashBox) violated(format string, args ...any) {
+	b.wrong = append(b.wrong, fmt.Sprintf("boot %d: ", b.powerOns)+fmt.Sprintf(format, args...))
+}
+
+// newCrashBox stands where from says, with the cuts before it.
+func newCrashBox(s *story, from snapshot, dir string, log *slog.Logger, cuts ...crashfs.Cut) *crashBox {
+	b := &crashBox{story: s, cuts: cuts, dir: dir, files: maps.Clone(from.files), floor: from.floor, log: log}
+	b.power = crashfs.NewPower(from.made, cuts...)
+	b.disk = from.disk.Survive(crashfs.Lost, 0, b.power)
+	return b
+}
+
+// factory is a box that runs version 1 from slot a and was never updated.
+func factory() snapshot {
+	disk := crashfs.New(crashfs.NewPower(0))
+	err := sim.Create(disk, crashBoxDir, crashSlotBytes, "a", "b")
+	if err == nil {
+		err = disk.SyncDir("/")
+	}
+	if err != nil {
+		panic(err)
+	}
+	disk.Put(crashBoxDir+"/slot-a.img", crashFirmware().images[1])
+	return snapshot{disk: disk, files: map[string][]byte{}}
+}
+
+// live lets the box live until its update is over or it violated something.
+func (b *crashBox) live() ending {
+	for calm := false; len(b.wrong) == 0; {
+		if b.powerOns++; b.powerOns > maxPowerOns {
+			b.violated("it does not come to rest")
+			break
+		}
+		rested := b.boot(calm)
+		b.restart()
+		if rested && calm {
+			break // nothing new in a second life: it is over
+		}
+		calm = rested
+	}
+	return b.ending()
+}
+
+// restart is a hard one: what was not synced is gone, or what the cut says.
+func (b *crashBox) restart() {
+	how, seed := crashfs.Lost, uint64(0)
+	if cut := b.power.Took(); cut != nil {
+		how, seed = cut.How, cut.Seed
+		b.power.On()
+	}
+	b.disk = b.disk.Survive(how, seed, b.power)
+	if b.keep {
+		b.snapshots = append(b.snapshots, snapshot{b.disk.Survive(crashfs.Lost, 0, b.power), maps.Clone(b.files), b.power.Made(), b.floor})
+	}
+}
+
+// boot is one life of the box, from power-on until the power goes, the box is
+// restarted or nothing happens any more: then it is true.
+func (b *crashBox) boot(calm bool) (rested bool) {
+	machine, err := sim.NewMachine(b.disk, crashBoxDir)
+	if err != nil {
+		b.violated("the machine is gone: %v", err)
+		return false
+	}
+	slot, image, err := machine.PowerOn()
+	switch {
+	case errors.Is(err, sim.ErrDead):
+		b.violated("a brick: %v", err)
+		return false
+	case err != nil:
+		return false // no power, or a fault of the medium: the watchdog starts it again
+	}
+	code := crashFirmware().identify(b.disk, image)
+	if code == 0 {
+		b.violated("slot %q is started and holds no whole image", slot)
+		return false
+	}
+	driver, err := sim.Open(b.disk, crashBoxDir)
+	if err != nil {
+		b.violated("the board is gone: %v", err)
+		return false
+	}
+	b.checkDefault(driver)
+	if !b.story.starts(code) {
+		return false // it hangs until the watchdog bites
+	}
+	return b.otad(driver, code, calm)
+}
+
+// otad is the life of the agent in the system code.
+func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) {
+	j, recovered, err := b.openJournal()
+	if err != nil {
+		if !planned(err) {
+			b.violated("the journal does not open: %v", err)
+		}
+		return false
+	}
+	defer j.Close()
+	if recovered != nil {
+		b.recovered++
+		b.floor = "" // it was in the journal
+	} else {
+		b.checkPromises(j)
+	}
+	fsys := b.story.fs(b.disk)
+	ctx, cancel := context.WithTimeout(context.Background(), leftAlone)
+	defer cancel()
+	b.power.WhenLost(cancel)
+	c := crashConfig()
+	a, err := New(Parts{
+		Config: c, Journal: &crashJournal{Journal: j, box: b}, Recovered: recovered,
+		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,
+		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Trust: crashFirmware().trust,
+		Running: ota.Version{Code: code, Name: fmt.Sprintf("v%d", code)},
+		Clock:   crashClock(), Log: b.log, Version: "test", Poll: true,
+	})
+	if err != nil {
+		b.violated("the agent does not start: %v", err)
+		return false
+	}
+	err = a.Run(ctx)
+	if b.power.Took() != nil {
+		return false
+	}
+	b.checkDefault(driver)
+	b.checkJournal(j, recovered != nil)
+	switch {
+	case errors.Is(err, ErrRebooting):
+		return false
+	case a.rec.Phase != ota.PhaseIdle:
+		b.violated("it hangs in phase %s: %+v", a.rec.Phase, a.State())
+	case calm:
+		b.checkRest(a)
+	}
+	return true
+}
+
+func crashConfig() *config.Config {
+	c := config.Default()
+	c.Device = config.Device{Model: testModel, Key: "02:00:00:00:00:01", Revision: "1.0"}
+	c.Download.Dir = crashStaging
+	c.Health.Hooks = "/nowhere"
+	return &c
+}
+
+// crashClock tells a time at which the certificates are valid: in a bubble it
+// is the year 2000.
+func crashClock() *Clock {
+	ahead := crashFirmware().at.Sub(time.Now())
+	return &Clock{Local: func() time.Time { return time.Now().Add(ahead) }}
+}
+
+// crashBoard is the simulated board of a system that is healthy or not.
+type crashBoard struct {
+	*sim.Board
+	healthy bool
+}
+
+func (b crashBoard) Health(context.Context) error {
+	if !b.healthy {
+		return errors.New("the application does not start")
+	}
+	return nil
+}
+
+var _ board.Health = crashBoard{}
+
+// crashFetcher brings artifacts in as transport/download does, call by call:
+// the name is synced before anything vouches for it, a checkpoint is saved
+// after the bytes were synced, and what is behind it is cut off. A transfer
+// from the start breaks after the first checkpoint, so that each is resumed.
+type crashFetcher struct{ fs durable.FS }
+
+const (
+	crashChunk      = 512 << 10
+	crashCheckpoint = 1 << 20
+)
+
+func (c crashFetcher) FreeBytes(string) (int64, error) { return 1 << 40, nil }
+
+func (c crashFetcher) Fetch(_ context.Context, f Fetch) error {
+	err := c.fetch(f)
+	if err == nil || ota.FaultOf(err).Code == ota.CodeJournal {
+		return err
+	}
+	return ota.NewTransient(ota.CodeDownloadNetwork, fmt.Errorf("cannot download %q: %w", f.URL, err))
+}
+
+func (c crashFetcher) fetch(f Fetch) error {
+	data := crashFirmware().artifacts[crashCode(f.URL)]
+	total := int64(len(data))
+	file, err := c.fs.OpenFile(f.Path, osReadWriteCreate, 0o600)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := c.fs.SyncDir(filepath.Dir(f.Path)); err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	done := f.From.SyncedBytes
+	if f.From.URL != f.URL || done > info.Size() {
+		done = 0
+	}
+	if err := file.Truncate(done); err != nil {
+		return err
+	}
+	fresh := done == 0
+	for done < total {
+		n := min(crashChunk, total-done)
+		if _, err := file.WriteAt(data[done:done+n], done); err != nil {
+			return err
+		}
+		done += n
+		if done%crashCheckpoint != 0 && done != total {
+			continue
+		}
+		if err := errors.Join(file.Sync(), file.DropCache()); err != nil {
+			return err
+		}
+		if err := f.Save(ota.Checkpoint{URL: f.URL, Validator: `"1"`, SyncedBytes: done, TotalBytes: total}); err != nil {
+			return err
+		}
+		if fresh {
+			return errors.New("connection reset by peer")
+		}
+	}
+	return nil
+}
+
+// crashCode is the version that a URL brings.
+func crashCode(url string) (code int64) {
+	_, _ = fmt.Sscanf(path.Base(url), "%d.swu", &code) // else 0, which there is none of
+	return code
+}
+
+// nameless tells whether a directory may be lost that was made although making
+// it failed: it is there at the next attempt, which does not sync its name. The
+// fetcher sees that the file is gone and starts afresh.
+func (b *crashBox) nameless() bool {
+	names, err := b.disk.ReadDir("/")
+	return err == nil && !slices.Contains(names, path.Base(crashStaging)) &&
+		slices.ContainsFunc(b.cuts, func(c crashfs.Cut) bool { return c.How == crashfs.EIOKept })
+}
+
+// ending is how a life ended.
+type ending struct {
+	kind      string
+	version   int64
+	powerOns  int
+	recovered int
+	wrong     []string
+	reached   bool // all cuts
+	calls     []crashfs.Call
+}
+
+// lies tells whether the medium is to lie about what it keeps.
+func (b *crashBox) lies() bool {
+	return slices.ContainsFunc(b.cuts, func(c crashfs.Cut) bool { return c.How == crashfs.Rot })
+}
+
+func (b *crashBox) ending() ending {
+	e := ending{powerOns: b.powerOns, recovered: b.recovered, wrong: b.wrong, reached: b.power.Left() == 0}
+	if len(e.wrong) > 0 {
+		e.kind = "violation"
+		return e
+	}
+	j, _, err := journal.Open(filepath.Join(b.dir, journalName), time.Now())
+	if err != nil {
+		return ending{kind: "violation", wrong: []string{err.Error()}}
+	}
+	defer j.Close()
+	history, err := j.History(journal.MaxHistory)
+	if err != nil || len(history) == 0 {
+		e.kind = "nothing happened"
+		return e
+	}
+	last := history[0]
+	e.kind = string(last.Result)
+	if last.Failure != nil {
+		e.kind += ": " + string(last.Failure.Code)
+	}
+	if len(history) > 1 && history[1].Offer.VersionCode == last.Offer.VersionCode {
+		e.kind += ", at a later attempt"
+	}
+	return e
+}
+
+// crashLog is read by those who replay a state.
+func crashLog(t *testing.T, aloud bool) *slog.Logger {
+	if !aloud {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
+
+// sorted names of files, for messages.
+func namesOf(files map[string][]byte) string {
+	return strings.Join(slices.Sorted(maps.Keys(files)), " ")
+}
