@@ -19,14 +19,13 @@ import (
 	"otad/transport/console/consoletest"
 )
 
-// box is a box with a version, that `upgrade` moves on in twenty steps.
+// box is a box with a version. An update of it moves on while it is followed.
 type box struct {
-	mu      sync.Mutex
-	state   state
-	did     []string // verbs obeyed
-	changed chan struct{}
-	step    time.Duration
-	long    string // a history that is long
+	mu    sync.Mutex
+	state state
+	did   []string      // verbs obeyed
+	step  time.Duration // between two looks
+	long  string        // a history that is long
 }
 
 type state struct {
@@ -36,15 +35,7 @@ type state struct {
 }
 
 func newBox() *box {
-	return &box{state: state{Version: 1, Phase: "idle"}, changed: make(chan struct{}), step: 2 * time.Millisecond}
-}
-
-func (b *box) edit(change func(*state)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	change(&b.state)
-	close(b.changed)
-	b.changed = make(chan struct{})
+	return &box{state: state{Version: 1, Phase: "idle"}}
 }
 
 func (b *box) obeyed() []string {
@@ -66,8 +57,9 @@ func (b *box) Do(_ context.Context, verb string, args json.RawMessage) (json.Raw
 		if state.Phase != "idle" {
 			return nil, ota.NewRefused(ota.CodeBusy, errors.New("cannot begin: an update is under way")).WithHint("wait for it")
 		}
-		b.edit(func(s *state_) { s.Phase = "downloading" })
-		go b.work()
+		b.mu.Lock()
+		b.state.Phase = "downloading"
+		b.mu.Unlock()
 	case "cancel":
 		return nil, ota.NewRefused(ota.CodeNothing, errors.New("cannot cancel: no update is under way"))
 	default:
@@ -78,30 +70,25 @@ func (b *box) Do(_ context.Context, verb string, args json.RawMessage) (json.Raw
 	return json.Marshal(b.state)
 }
 
-type state_ = state
-
-func (b *box) work() {
-	for percent := 0; percent <= 100; percent++ {
-		time.Sleep(b.step)
-		b.edit(func(s *state) { s.Percent = percent })
-	}
-	b.edit(func(s *state) { *s = state_{Version: s.Version + 1, Phase: "idle"} })
-}
-
+// Follow moves the update on whenever somebody has looked.
 func (b *box) Follow(ctx context.Context, each func(json.RawMessage) bool) error {
 	for {
 		b.mu.Lock()
 		data, err := json.Marshal(b.state)
-		changed := b.changed
 		b.mu.Unlock()
 		if err != nil || !each(data) {
 			return err
 		}
 		select {
-		case <-changed:
+		case <-time.After(b.step):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		b.mu.Lock()
+		if b.state.Percent += 4; b.state.Percent > 100 {
+			b.state = state{Version: b.state.Version + 1, Phase: "idle"}
+		}
+		b.mu.Unlock()
 	}
 }
 
@@ -204,11 +191,12 @@ func serve(t testing.TB, line *consoletest.Line, edit ...func(*console.Options))
 		near: consoletest.NewPty(t), far: consoletest.NewPty(t), log: &log{}}
 	line.Connect(d.near, d.far)
 	o := console.Options{
-		Port: "tty", Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(d.far.Path, 115200) },
-		Box: d.box, Face: face{}, ReadOnly: []string{"status", "history"},
+		Port: d.far.Path,
+		Box:  d.box, Face: face{}, ReadOnly: []string{"status", "history"},
 		Inbox: console.Inbox{Dir: d.inbox, MaxBytes: 64 << 20},
 		Log:   slog.New(slog.NewTextHandler(d.log, nil)),
 	}
+	at(115200)(&o)
 	for _, e := range edit {
 		e(&o)
 	}
@@ -217,6 +205,14 @@ func serve(t testing.TB, line *consoletest.Line, edit ...func(*console.Options))
 	go func() { defer close(ended); console.Serve(ctx, o) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	return d
+}
+
+// at makes the box open its port at a speed.
+func at(baud int) func(*console.Options) {
+	return func(o *console.Options) {
+		port := o.Port
+		o.Open = func() (io.ReadWriteCloser, error) { return console.OpenPort(port, baud) }
+	}
 }
 
 // client is a program at the desk.

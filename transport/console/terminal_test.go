@@ -33,8 +33,13 @@ func (d *desk) terminal() *terminal {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	t := &terminal{t: d.t, port: port, more: make(chan struct{}, 1)}
 	d.t.Cleanup(func() { port.Close() })
+	return watch(d.t, port)
+}
+
+// watch is a terminal on an open port.
+func watch(tb testing.TB, port *os.File) *terminal {
+	t := &terminal{t: tb, port: port, more: make(chan struct{}, 1)}
 	go func() {
 		buffer := make([]byte, 4096)
 		for {
