@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"otad/board"
-	"otad/ota/durable"
 )
 
 // environment is what the bootloader and otad tell each other. Two copies are
@@ -93,7 +93,7 @@ func (b *box) newestEnv() (environment, int, error) {
 	at := -1
 	var faults []error
 	for i, name := range envFiles {
-		data, err := durable.ReadFile(b.fs, b.path(name), smallFile)
+		data, err := b.readCopy(name)
 		if err == nil {
 			var env environment
 			if env, err = parseEnv(data); err == nil && (at < 0 || env.Serial > newest.Serial) {
@@ -108,6 +108,38 @@ func (b *box) newestEnv() (environment, int, error) {
 		return newest, at, fmt.Errorf("cannot read the boot environment: %w: %w", board.ErrEnvironment, errors.Join(faults...))
 	}
 	return newest, at, nil
+}
+
+// readCopy reads one copy from the medium: after a sync that failed, the cache
+// goes on showing what is not there.
+func (b *box) readCopy(name string) ([]byte, error) {
+	f, err := b.fs.OpenFile(b.path(name), os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := f.DropCache(); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(f, smallFile)) // a longer one has a bad check sum
+}
+
+// syncEnv makes the copy in file at durable: whoever wrote it may have died
+// before its sync.
+//
+// Calls: open, sync, close, syncdir.
+func (b *box) syncEnv(at int) error {
+	f, err := b.fs.OpenFile(b.path(envFiles[at]), os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = b.fs.SyncDir(b.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot sync the boot environment: %w: %w", board.ErrEnvironment, err)
+	}
+	return nil
 }
 
 // writeEnv writes env over the older copy.

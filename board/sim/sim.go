@@ -229,7 +229,8 @@ func (b *Board) Reject(context.Context) error {
 	})
 }
 
-// change rewrites the environment in one write, if edit changed anything.
+// change rewrites the environment in one write, if edit changed anything. If
+// not, what is there is made durable: it may be of a write that failed late.
 func (b *Board) change(edit func(env *environment, active string) error, slots ...string) error {
 	for _, slot := range slots {
 		if err := b.box.known(slot); err != nil {
@@ -240,7 +241,7 @@ func (b *Board) change(edit func(env *environment, active string) error, slots .
 	if err != nil {
 		return err
 	}
-	env, err := b.box.readEnv()
+	env, at, err := b.box.newestEnv()
 	if err != nil {
 		return err
 	}
@@ -249,7 +250,7 @@ func (b *Board) change(edit func(env *environment, active string) error, slots .
 		return err
 	}
 	if env.text() == before {
-		return nil
+		return b.box.syncEnv(at)
 	}
 	return b.box.writeEnv(env)
 }
