@@ -279,8 +279,10 @@ func (a *Agent) reboot(ctx context.Context) {
 func (a *Agent) settle(ctx context.Context) {
 	rec := a.rec
 	if rec.Phase == ota.PhaseFailed && rec.ToSlot != "" && rec.ToSlot != a.boot.Slot {
-		// It is half written, or armed by an act whose success got lost.
-		if err := a.Board.MarkUnbootable(ctx, rec.ToSlot); err != nil {
+		// It is half written, or armed by an act whose success got lost. What is
+		// the permanent choice by now is neither.
+		err := a.Board.MarkUnbootable(ctx, rec.ToSlot)
+		if err != nil && !errors.Is(err, board.ErrNoFallback) {
 			a.Log.Error("cannot mark the slot unbootable", "slot", rec.ToSlot, "cause", err)
 			a.later()
 			return
@@ -315,6 +317,10 @@ func (a *Agent) settle(ctx context.Context) {
 	a.trouble(nil)
 	a.explain("", time.Time{})
 	a.planCheck()
+	if a.boot.Trial && rec.BootID != a.boot.ID {
+		// The system that runs was not what this update was about: it is judged now.
+		a.feed(ctx, a.bootEvent())
+	}
 }
 
 // badOffer is how a failed update is remembered: what may be better tomorrow

@@ -218,7 +218,11 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	a.boot, a.booted, a.failures = boot, true, 0
 	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
 		"phase", a.rec.Phase, "update", a.rec.ID)
-	a.feed(ctx, ota.Booted{BootID: boot.ID, Slot: boot.Slot, Trial: boot.Trial})
+	a.feed(ctx, a.bootEvent())
+}
+
+func (a *Agent) bootEvent() ota.Event {
+	return ota.Booted{BootID: a.boot.ID, Slot: a.boot.Slot, Trial: a.boot.Trial}
 }
 
 // later sets the loop to try again what it could not do.

@@ -263,6 +263,12 @@ func booted(r Record, e Booted) (Record, Act) {
 		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
 	}
 	tried := r.Phase == PhaseInstalled || r.Phase == PhaseArmed || r.Phase == PhaseTrial
+	if e.Trial && !tried && !r.Phase.Ended() {
+		// A system on trial while the journal is not that far: it is old, or
+		// somebody else armed the slot. The trial comes first, or its tries run
+		// out and nothing else can be done to the other slot.
+		tried, r.ToSlot = true, e.Slot
+	}
 	switch {
 	case tried && e.Slot == r.ToSlot:
 		// The bootloader started the new system.

@@ -77,7 +77,11 @@ fresh          | accepted        | offered     | ask-download
 fresh          | boot new        | trial       | check-health
 fresh          | boot new later  | trial       | check-health
 
-offered        | boot *          | same        | ask-download
+offered        | boot old        | same        | ask-download
+offered        | boot old later  | same        | ask-download
+offered        | boot new        | trial       | check-health
+offered        | boot new later  | trial       | check-health
+offered        | boot new kept   | same        | ask-download
 offered        | allowed         | downloading | download
 offered        | fails passing   | same        | ask-download
 offered        | fails for good  | failed      | settle
@@ -88,7 +92,11 @@ offered        | viewer agrees   | same        | ask-download
 offered        | viewer declines | failed      | settle
 offered        | pressed         | same        | ask-download
 
-downloading    | boot *          | same        | download
+downloading    | boot old        | same        | download
+downloading    | boot old later  | same        | download
+downloading    | boot new        | trial       | check-health
+downloading    | boot new later  | trial       | check-health
+downloading    | boot new kept   | same        | download
 downloading    | progressed      | same        | none
 downloading    | fetched         | downloaded  | ask-install
 downloading    | fails passing   | same        | download
@@ -100,7 +108,11 @@ downloading    | viewer agrees   | same        | none
 downloading    | viewer declines | same        | none
 downloading    | pressed         | same        | none
 
-downloaded     | boot *          | same        | ask-install
+downloaded     | boot old        | same        | ask-install
+downloaded     | boot old later  | same        | ask-install
+downloaded     | boot new        | trial       | check-health
+downloaded     | boot new later  | trial       | check-health
+downloaded     | boot new kept   | same        | ask-install
 downloaded     | allowed         | installing  | install
 downloaded     | fails passing   | same        | ask-install
 downloaded     | fails for good  | failed      | settle
@@ -111,7 +123,11 @@ downloaded     | viewer agrees   | same        | ask-install
 downloaded     | viewer declines | failed      | settle
 downloaded     | pressed         | same        | ask-install
 
-installing     | boot *          | same        | install
+installing     | boot old        | same        | install
+installing     | boot old later  | same        | install
+installing     | boot new        | trial       | check-health
+installing     | boot new later  | trial       | check-health
+installing     | boot new kept   | same        | install
 installing     | targeted        | same        | none
 installing     | written         | installed   | arm
 installing     | fails passing   | same        | install
