@@ -250,7 +250,7 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 		return false
 	}
 	b.checkDefault(driver)
-	b.checkJournal(j, recovered != nil)
+	b.checkJournal(j, calm && errors.Is(err, context.DeadlineExceeded))
 	switch {
 	case errors.Is(err, ErrRebooting):
 		return false
