@@ -88,6 +88,15 @@ func (c *Command) request() Request {
 	return Request{V: c.V, Verb: c.Verb, Args: c.Args, By: "mqtt:" + c.ID}
 }
 
+// Check tells whether a box would take c, for those who send it: faults have
+// the code usage.
+func (c *Command) Check() error {
+	if c.ID == "" || len(c.ID) > maxID {
+		return usage("cannot send %q: an id has 1 to %d characters", c.Verb, maxID)
+	}
+	return c.check(c.Topic)
+}
+
 func (c *Command) check(topic string) error {
 	if err := c.request().check(); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"otad/ota"
@@ -39,7 +40,8 @@ func Listen(path string) (net.Listener, error) {
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open socket: %w", err)
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot open socket %q: %w", path, err)).
+			WithHint("check [control] socket: its directory must exist, and the path be shorter than 108 bytes")
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot open socket: %w", err), l.Close())
@@ -125,8 +127,12 @@ var ErrNoDaemon = errors.New("control: no daemon")
 func Dial(path string) (*Client, error) {
 	var d net.Dialer
 	conn, err := d.Dial("unix", path)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil, fmt.Errorf("cannot reach the daemon at %q: %w: %w", path, ErrNoDaemon, err)
+	}
+	if err != nil {
+		return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot reach the daemon at %q: %w", path, err)).
+			WithHint("the socket belongs to root")
 	}
 	conn.Close()
 	return &Client{http: http.Client{Transport: &http.Transport{

@@ -22,5 +22,7 @@ func commands() []cli.Command {
 		signCommand(),
 		apiCommand(),
 		serialCommand(),
+		sendCommand(),
+		watchCommand(),
 	}
 }

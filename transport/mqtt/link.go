@@ -41,7 +41,7 @@ func (c *Client) connect(ctx context.Context, broker *url.URL) (*link, error) {
 	o := &c.opts
 	l := &link{
 		window:  c.window,
-		inbound: make(chan paho.Message, queueLength),
+		inbound: make(chan paho.Message, o.Backlog),
 		drops:   c.drops,
 		down:    make(chan struct{}),
 	}
@@ -196,7 +196,7 @@ func (l *link) enqueue(_ paho.Client, m paho.Message) {
 		m.Ack()
 		return
 	}
-	if l.queued.Add(size) <= queueBytes {
+	if l.queued.Add(size) <= int64(cap(l.inbound))*backlogBytes {
 		select {
 		case l.inbound <- m:
 			return

@@ -37,8 +37,8 @@ const (
 	// MaxPayload is the largest payload in bytes that is handed to Receive.
 	MaxPayload = 64 << 10
 
-	queueLength      = 128     // messages that wait for Receive
-	queueBytes       = 1 << 20 // and their payloads together
+	backlog          = 128     // messages that wait for Receive, when nobody says otherwise,
+	backlogBytes     = 8 << 10 // and the payloads of all of them, in bytes for each
 	publishWindow    = 32      // publishes that wait for their acknowledgement
 	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second // CONNACK; then SUBACK and the birth messages
@@ -72,10 +72,11 @@ type Options struct {
 	// Subscriptions are topic filters, all with QoS 1.
 	Subscriptions []string
 	// Receive gets the messages one after the other, never two at a time. While
-	// it runs, at most 128 messages or 1 MiB wait; what comes beyond that is
-	// acknowledged, dropped and logged. Messages with more than MaxPayload
-	// bytes are treated likewise.
+	// it runs, at most Backlog messages or 8 KiB for each of them wait; what
+	// comes beyond that is acknowledged, dropped and logged. Messages with more
+	// than MaxPayload bytes are treated likewise.
 	Receive func(transport.Message)
+	Backlog int // 0 means 128
 	// OnUp is called when a connection is subscribed and its birth messages
 	// are out; OnDown when that connection is over. Always in pairs.
 	OnUp, OnDown func()
@@ -178,6 +179,9 @@ func (o *Options) complete() ([]*url.URL, error) {
 	setDefault(&o.KeepAlive, time.Minute)
 	setDefault(&o.ReconnectMin, time.Second)
 	setDefault(&o.ReconnectMax, max(2*time.Minute, o.ReconnectMin))
+	if o.Backlog == 0 {
+		o.Backlog = backlog
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -218,6 +222,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("keep-alive %s is not between 1 s and 65535 s", o.KeepAlive)
 	case o.ReconnectMin < 0 || o.ReconnectMax < o.ReconnectMin:
 		return fmt.Errorf("reconnect times %s to %s are not a range", o.ReconnectMin, o.ReconnectMax)
+	case o.Backlog < 0:
+		return fmt.Errorf("backlog of %d messages makes no sense", o.Backlog)
 	case o.Username == "" && o.Password.isSet():
 		return errors.New("a password needs a user name")
 	case len(o.Subscriptions) > 0 && o.Receive == nil:
