@@ -26,29 +26,29 @@ func inspectCommand() cli.Command {
 
 // The JSON of inspect. Fields are only ever added.
 type (
-	report struct {
+	contents struct {
 		File    string            `json:"file"`
 		Size    int64             `json:"size"`
 		Header  map[string]string `json:"header"`
-		Signers []reportSigner    `json:"signers"` // as the signature says; not verified
+		Signers []contentsSigner  `json:"signers"` // as the signature says; not verified
 		Signed  bool              `json:"signed"`
-		Items   []reportItem      `json:"items"`
-		Entries []reportEntry     `json:"entries"`
+		Items   []contentsItem    `json:"items"`
+		Entries []contentsEntry   `json:"entries"`
 	}
-	reportSigner struct {
+	contentsSigner struct {
 		Name      string    `json:"name"`
 		Issuer    string    `json:"issuer"`
 		NotBefore time.Time `json:"not_before"`
 		NotAfter  time.Time `json:"not_after"`
 		Key       string    `json:"key"`
 	}
-	reportItem struct {
+	contentsItem struct {
 		Path   string            `json:"path"`
 		Kind   string            `json:"kind"`
 		Line   int               `json:"line"`
 		Fields map[string]string `json:"fields"`
 	}
-	reportEntry struct {
+	contentsEntry struct {
 		Name string `json:"name"`
 		Size int64  `json:"size"`
 	}
@@ -66,7 +66,7 @@ func inspect(_ context.Context, env cli.Env, args []string) error {
 		return err
 	}
 	defer f.Close()
-	r, err := makeReport(f, a)
+	r, err := readContents(f, a)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func inspect(_ context.Context, env cli.Env, args []string) error {
 	return nil
 }
 
-func makeReport(f *os.File, a *swu.Archive) (*report, error) {
+func readContents(f *os.File, a *swu.Archive) (*contents, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -89,28 +89,28 @@ func makeReport(f *os.File, a *swu.Archive) (*report, error) {
 	if err != nil {
 		return nil, fault(err)
 	}
-	r := &report{
+	r := &contents{
 		File: f.Name(), Size: info.Size(), Header: d.Header(), Signed: signature != nil,
-		Signers: []reportSigner{}, Items: []reportItem{},
+		Signers: []contentsSigner{}, Items: []contentsItem{},
 	}
 	for _, c := range swu.SignersUnverified(signature) {
-		r.Signers = append(r.Signers, reportSigner{
+		r.Signers = append(r.Signers, contentsSigner{
 			Name: c.Subject.CommonName, Issuer: c.Issuer.CommonName,
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, Key: c.PublicKeyAlgorithm.String(),
 		})
 	}
 	for _, i := range d.Contents() {
-		r.Items = append(r.Items, reportItem(i))
+		r.Items = append(r.Items, contentsItem(i))
 	}
 	for _, e := range a.Entries() {
-		r.Entries = append(r.Entries, reportEntry{e.Name, e.SizeBytes})
+		r.Entries = append(r.Entries, contentsEntry{e.Name, e.SizeBytes})
 	}
 	return r, nil
 }
 
-// print writes the report for a person. Texts come from an unverified file:
+// print writes the contents for a person. Texts come from an unverified file:
 // they are quoted where they could hold anything.
-func (r *report) print(w io.Writer) {
+func (r *contents) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(tw, "file\t%s, %s\n", r.File, sizeText(r.Size))
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {

@@ -38,8 +38,8 @@ func says(t *testing.T, text string, words ...string) {
 	}
 }
 
-// desk is a directory with keys and an image.
-func desk(t *testing.T, kind string) (dir string, in func(string) string) {
+// workshop is a directory with keys and an image.
+func workshop(t *testing.T, kind string) (dir string, in func(string) string) {
 	t.Helper()
 	dir = t.TempDir()
 	in = func(name string) string { return filepath.Join(dir, name) }
@@ -59,7 +59,7 @@ func TestPackInspectVerifySign(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"rsa", "ecdsa"} {
 		for _, compress := range []string{"zstd", "zlib", "none"} {
-			_, in := desk(t, kind)
+			_, in := workshop(t, kind)
 			args := packArgs(in, "--revision", "1.0", "--compress", compress, "--device", "copy1=/dev/a,copy2=/dev/b")
 			want(t, cli.Done, append(args, "-o", in("one.swu"))...)
 			want(t, cli.Done, append(args, "-o", in("two.swu"))...)
@@ -84,21 +84,21 @@ func TestPackInspectVerifySign(t *testing.T) {
 
 func TestInspectJSON(t *testing.T) {
 	t.Parallel()
-	_, in := desk(t, "ecdsa")
+	_, in := workshop(t, "ecdsa")
 	want(t, cli.Done, packArgs(in, "--json-description", "-o", in("a.swu"))...)
 	out, _ := want(t, cli.Done, "inspect", "--json", in("a.swu"))
-	var r report
+	var r contents
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
 	if !r.Signed || r.Header["version"] != "2.0" || len(r.Items) != 2 || r.Items[0].Fields["properties.decompressed-size"] != "170000" {
-		t.Errorf("report %+v", r)
+		t.Errorf("contents %+v", r)
 	}
 }
 
 func TestVerifyExitCodes(t *testing.T) {
 	t.Parallel()
-	_, in := desk(t, "ecdsa")
+	_, in := workshop(t, "ecdsa")
 	want(t, cli.Done, packArgs(in, "--compress", "none", "-o", in("a.swu"))...)
 	good, err := os.ReadFile(in("a.swu"))
 	if err != nil {
@@ -128,7 +128,7 @@ func TestVerifyExitCodes(t *testing.T) {
 
 func TestKeygenKeepsWhatIsThere(t *testing.T) {
 	t.Parallel()
-	_, in := desk(t, "ecdsa")
+	_, in := workshop(t, "ecdsa")
 	before, _ := os.ReadFile(in("keys/ca.key"))
 	want(t, cli.Failed, "keygen", "--out", in("keys"))
 	after, _ := os.ReadFile(in("keys/ca.key"))
@@ -145,7 +145,7 @@ func TestKeygenKeepsWhatIsThere(t *testing.T) {
 
 func TestPackUsage(t *testing.T) {
 	t.Parallel()
-	dir, in := desk(t, "ecdsa")
+	dir, in := workshop(t, "ecdsa")
 	for _, more := range [][]string{
 		{},
 		{"-o", in("a.swu"), "--compress", "xz"},
@@ -173,7 +173,7 @@ func TestOpenSSLTakesOurKeys(t *testing.T) {
 		}
 		t.Skip("openssl is not installed")
 	}
-	_, in := desk(t, "rsa")
+	_, in := workshop(t, "rsa")
 	for _, args := range [][]string{
 		{"cms", "-sign", "-in", in("rootfs.ext4"), "-out", in("sig"), "-signer", in("keys/signer.pem"), "-inkey", in("keys/signer.key"), "-outform", "DER", "-nosmimecap", "-binary"},
 		{"cms", "-verify", "-inform", "DER", "-in", in("sig"), "-content", in("rootfs.ext4"), "-CAfile", in("keys/ca.pem"), "-binary", "-out", os.DevNull},

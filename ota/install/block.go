@@ -10,9 +10,10 @@ import (
 type blockWriter struct {
 	slot      Slot
 	skipEqual bool
-	block     []byte // filled by the caller
-	held      []byte // what the slot holds, with skipEqual
-	digest    hash.Hash
+	block     []byte    // filled by the caller
+	held      []byte    // what the slot holds, with skipEqual
+	digest    hash.Hash // of what was written
+	whole     hash.Hash // of the slot from its start; nil without an offset
 	done      int64
 	unsynced  int64
 }
@@ -28,6 +29,9 @@ func (w *blockWriter) write(n int) error {
 	}
 	data := w.block[:n]
 	w.digest.Write(data)
+	if w.whole != nil {
+		w.whole.Write(data)
+	}
 	if !w.equal(data) {
 		if _, err := w.slot.WriteAt(data, w.done); err != nil {
 			return err

@@ -1,16 +1,22 @@
 // Package install brings a signed artifact into a slot.
 //
 // Model: three steps, each of which can be done again after a crash.
-// [Open] verifies the signature, that the artifact is for this hardware, and
-// every payload's hash, from the staged file, before anything is touched.
-// [Plan.Write] fills the idle slot in aligned blocks, hashing on the way in,
-// and returns when the medium has it. [ReadBack] reads the whole image
-// back from the medium and compares. The caller marks the slot unbootable
-// before Write and arms it only after ReadBack.
+// [Open] verifies the signature, that the artifact is for this hardware, that
+// it goes only where it may, and every payload's hash, from the staged file,
+// before anything is touched. [Plan.Write] fills the idle slot in aligned
+// blocks, hashing on the way in, and does what else the artifact asks for; it
+// returns when the media have it. [ReadBack] reads the whole image back from
+// the medium and compares. The caller marks the slot unbootable before Write
+// and arms it only after ReadBack.
 //
 // Trust: only what the signature covers is believed; the offer is not. The
 // engine cannot choose the active slot: it is handed the idle one and refuses
-// an artifact that names another.
+// an artifact that names another. What it may touch beyond is declared in
+// [Around]; scripts, which can do anything, run only from signed artifacts and
+// only where the box has a place for them.
+//
+// Crash: Write may be cut at any instant and is then done again from its start.
+// Each file is there whole or not at all; scripts must bear to be run again.
 package install
 
 import (
@@ -20,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"otad/ota"
@@ -54,6 +61,7 @@ type Rules struct {
 	Floor     string        // lowest signed version accepted; "" for any
 	BelowOK   bool          // a person at the box allowed a version below the floor
 	Target    Target
+	Around    Around // what else it may touch
 }
 
 // Stage names what is going on, for progress.
@@ -79,13 +87,19 @@ type Plan struct {
 	Signer  string // common name of the signing certificate
 
 	archive *swu.Archive
-	image   swu.Image
-	size    int64 // bytes that the image takes in the slot, -1 when not declared
+	around  Around
+	slot    work   // the image of the idle slot
+	others  []work // images of further targets
+	files   []work
+	scripts []swu.Image
+	bootEnv []swu.Variable
+	vars    []swu.Variable
 }
 
 // Open verifies the artifact that lies whole in r against the rules. Nothing
 // is written. The faults are permanent, with codes artifact-*, wrong-hardware,
-// below-floor, image-too-large and target-forbidden.
+// below-floor, image-too-large, target-forbidden, and nothing when all that it
+// has for the slot is installed already.
 func Open(ctx context.Context, r io.ReaderAt, sizeBytes int64, rules Rules, progress Progress) (*Plan, error) {
 	archive, err := swu.Open(r, sizeBytes)
 	if err != nil {
@@ -102,11 +116,11 @@ func Open(ctx context.Context, r io.ReaderAt, sizeBytes int64, rules Rules, prog
 	if err := checkFloor(selected.Version, rules); err != nil {
 		return nil, err
 	}
-	p := &Plan{Version: selected.Version, archive: archive}
+	p := &Plan{Version: selected.Version, archive: archive, around: rules.Around}
 	if signer != nil {
 		p.Signer = signer.Subject.CommonName
 	}
-	if err := p.chooseImage(selected, rules.Target); err != nil {
+	if err := p.arrange(selected, rules); err != nil {
 		return nil, err
 	}
 	err = selected.Verify(ctx, archive, func(done, total int64) { progress(StageVerify, done, total) })
@@ -125,111 +139,44 @@ func checkFloor(version string, rules Rules) error {
 		WithHint("a person at the box can allow it: otad install --below-floor FILE")
 }
 
-// chooseImage takes the one image that goes into the slot and checks that it
-// may and can.
-func (p *Plan) chooseImage(selected *swu.Plan, target Target) error {
-	if len(selected.Images) != 1 {
-		return ota.NewPermanent(ota.CodeArtifactUnsupported,
-			fmt.Errorf("cannot install artifact: it has %d images for this slot, one is supported", len(selected.Images)))
-	}
-	p.image = selected.Images[0]
-	if err := checkDevice(p.image, target); err != nil {
+// arrange finds the place of everything that was selected and refuses what has
+// none.
+func (p *Plan) arrange(selected *swu.Plan, rules Rules) error {
+	forSlot := len(selected.Images)
+	if err := applyConditions(selected, p.around); err != nil {
 		return err
 	}
+	taken := map[string]int{}
+	for _, image := range slices.Concat(selected.Images, selected.Files) {
+		w, err := p.place(image, rules)
+		switch {
+		case err != nil:
+			return err
+		case w.target == nil:
+			p.files = append(p.files, w)
+			continue
+		case taken[w.target.Name] != 0:
+			return unsupported(image, fmt.Sprintf("a second image, after that of line %d, in the same target", taken[w.target.Name]))
+		case w.target.Name == rules.Target.Name:
+			p.slot = w
+		default:
+			p.others = append(p.others, w)
+		}
+		taken[w.target.Name] = image.Line
+	}
 	switch {
-	case p.image.OffsetBytes != 0:
-		return p.unsupported("an offset in the slot")
-	case p.image.InstallIfDifferent, p.image.InstallIfHigher:
-		return p.unsupported("an install that depends on a component's version")
+	case p.slot.target == nil && forSlot > len(selected.Images):
+		return ota.NewPermanent(ota.CodeNothing, errors.New("cannot install artifact: what it has for the idle slot is installed already"))
+	case p.slot.target == nil:
+		return ota.NewPermanent(ota.CodeArtifactUnsupported, errors.New("cannot install artifact: it has no image for the idle slot"))
+	case len(selected.Scripts) > 0 && (p.around.Scripts.Dir == "" || p.around.Scripts.Timeout <= 0):
+		return unsupported(selected.Scripts[0], "a script, and this box runs none")
 	}
-	entry, ok := p.archive.Entry(p.image.Filename)
-	if !ok {
-		return ota.NewPermanent(ota.CodeArtifactDamaged,
-			fmt.Errorf("cannot install image %q: it is not in the artifact", p.image.Filename))
+	p.scripts, p.bootEnv, p.vars = selected.Scripts, selected.BootEnv, selected.Vars
+	if err := checkVariables("bootenv", p.bootEnv, p.around.BootEnv); err != nil {
+		return err
 	}
-	if p.size = p.image.DecompressedBytes; p.image.Compressed == "" {
-		p.size = entry.SizeBytes
-	}
-	if p.size > target.SizeBytes {
-		return tooLarge(p.image.Filename, p.size, target.SizeBytes)
-	}
-	return nil
-}
-
-func (p *Plan) unsupported(what string) error {
-	return ota.NewPermanent(ota.CodeArtifactUnsupported,
-		fmt.Errorf("cannot install image %q: line %d asks for %s", p.image.Filename, p.image.Line, what))
-}
-
-func tooLarge(name string, size, room int64) error {
-	return ota.NewPermanent(ota.CodeImageTooLarge,
-		fmt.Errorf("cannot install image %q: it needs %d bytes, the slot has %d", name, size, room))
-}
-
-// checkDevice holds the description's device to the declared targets. An
-// image without one goes to the idle slot.
-func checkDevice(image swu.Image, target Target) error {
-	if image.Device == "" || image.Device == target.Device || image.Device == target.Name {
-		return nil
-	}
-	cause := "the board declares no such target"
-	for _, name := range target.Forbidden {
-		if image.Device == name {
-			cause = "it is not the idle slot"
-		}
-	}
-	return ota.NewPermanent(ota.CodeTargetForbidden,
-		fmt.Errorf("cannot install image %q to %q: %s", image.Filename, image.Device, cause))
-}
-
-// Write fills the slot and syncs it. With skipEqual, blocks that the slot
-// holds already are not written again: an interrupted install goes on where
-// it was without wearing the flash twice.
-func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
-	entry, _ := p.archive.Entry(p.image.Filename)
-	payload, err := p.image.Decompress(p.archive.Payload(entry))
-	if err != nil {
-		return ota.Image{}, artifactFault(err)
-	}
-	defer payload.Close()
-	w := &blockWriter{slot: slot, skipEqual: skipEqual, block: make([]byte, blockBytes), digest: sha256.New()}
-	if skipEqual {
-		w.held = make([]byte, blockBytes)
-	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return ota.Image{}, err
-		}
-		n, readErr := io.ReadFull(payload, w.block)
-		if readErr != nil && readErr != io.EOF && readErr != io.ErrUnexpectedEOF {
-			return ota.Image{}, artifactFault(readErr)
-		}
-		if w.done+int64(n) > slot.Size() {
-			return ota.Image{}, tooLarge(p.image.Filename, w.done+int64(n), slot.Size())
-		}
-		if err := w.write(n); err != nil {
-			return ota.Image{}, boardFault("write", err)
-		}
-		progress(StageWrite, w.done, max(0, p.size))
-		if readErr != nil {
-			break
-		}
-	}
-	digest := hex.EncodeToString(w.digest.Sum(nil))
-	// The file was verified before, but it was read a second time since: from a
-	// medium that may be worn, or may answer differently when asked again.
-	if want := p.image.DecompressedSHA256; want != "" && want != digest {
-		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactHash,
-			fmt.Errorf("cannot install image %q: it unpacks to sha256 %s, %s was signed", p.image.Filename, digest, want))
-	}
-	if w.done == 0 {
-		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactUnsupported,
-			fmt.Errorf("cannot install image %q: it is empty", p.image.Filename))
-	}
-	if err := slot.Sync(); err != nil {
-		return ota.Image{}, boardFault("sync", err)
-	}
-	return ota.Image{Version: p.Version, Signer: p.Signer, SHA256: digest, SizeBytes: w.done}, nil
+	return checkVariables("vars", p.vars, p.around.Vars)
 }
 
 // ReadBack reads the image back from the medium and compares it with what was

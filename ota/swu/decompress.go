@@ -3,6 +3,7 @@ package swu
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -13,7 +14,12 @@ const (
 	KindNone = "none"
 	KindZlib = "zlib" // the gzip format, as in SWUpdate
 	KindZstd = "zstd"
+	KindXZ   = "xz"
+	KindLZ4  = "lz4" // the frame format
 )
+
+// readKinds are those that can be read; [Compress] writes fewer.
+var readKinds = []string{KindZlib, KindZstd, KindXZ, KindLZ4}
 
 // MaxZstdWindowBytes is the largest window that a zstd payload may ask for; the
 // decoder holds that much. It is what `zstd -19` uses; --ultra and --long ask
@@ -21,9 +27,10 @@ const (
 const MaxZstdWindowBytes = 8 << 20
 
 // Decompress reads the plain bytes of a payload of the given kind: "" or
-// "none", "zlib" or "zstd" with any number of frames. It works in the caller's
-// goroutine with little memory: for zstd about the window that the payload was
-// made with. The output is not bounded, see [Image.Decompress]. A malformed
+// "none", "zlib", "zstd" or "lz4" with any number of frames, or "xz" with any
+// number of streams. It works in the caller's goroutine with little memory: for
+// zstd and xz about the window that the payload was made with, for lz4 twice
+// its block. The output is not bounded, see [Image.Decompress]. A malformed
 // payload is an [Error] of kind Damaged; an error of r comes back unchanged.
 func Decompress(kind string, r io.Reader) (io.ReadCloser, error) {
 	source := &sourceReader{r: r}
@@ -46,8 +53,24 @@ func Decompress(kind string, r io.Reader) (io.ReadCloser, error) {
 			return nil, source.explain(err)
 		}
 		return &decompressor{z: z, source: source, stop: z.Close}, nil
+	case KindXZ:
+		z, err := newXZReader(source)
+		if err != nil {
+			return nil, source.explain(err)
+		}
+		return &decompressor{z: z, source: source, stop: func() {}}, nil
+	case KindLZ4:
+		z, err := newLZ4Reader(source)
+		if err != nil {
+			return nil, source.explain(err)
+		}
+		return &decompressor{z: z, source: source, stop: func() {}}, nil
 	}
-	return nil, archiveError(Unsupported, "", "compression %q is not supported, only zlib and zstd", kind)
+	return nil, unknownKind(kind)
+}
+
+func unknownKind(kind string) *Error {
+	return archiveError(Unsupported, "", "compression %q is not supported, only %s", kind, strings.Join(readKinds, ", "))
 }
 
 // sourceReader remembers the source's own error, so that it can be told from
@@ -74,6 +97,9 @@ func (s *sourceReader) explain(err error) error {
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return archiveError(Unsupported, "", "the zstd payload needs a window of more than %d MiB", MaxZstdWindowBytes>>20).
 			withHint("compress without --long and --ultra")
+	case errors.Is(err, errXZDictionary):
+		return archiveError(Unsupported, "", "the xz payload needs a dictionary of more than %d MiB", MaxXZDictionaryBytes>>20).
+			withHint("compress with xz -6 or less")
 	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
 	}

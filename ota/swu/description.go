@@ -33,7 +33,7 @@ func ParseDescription(b []byte) (*Description, error) {
 	if len(b) > MaxDescriptionBytes {
 		return nil, archiveError(Damaged, DescriptionName, "%d bytes are more than the limit of %d", len(b), MaxDescriptionBytes)
 	}
-	d := &Description{json: bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{"))}
+	d := &Description{json: bytes.HasPrefix(bytes.TrimLeft(blankComments(b), " \t\r\n"), []byte("{"))}
 	parse := parseLibconfig
 	if d.json {
 		parse = parseJSON

@@ -5,22 +5,54 @@ import (
 	"encoding/hex"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 )
 
-// Image is one element of images: a payload and where it goes.
+// Sections of a description whose elements have a payload.
+const (
+	SectionImages  = "images"
+	SectionFiles   = "files"
+	SectionScripts = "scripts"
+)
+
+// Types of elements: what is done with the payload.
+const (
+	TypeRaw         = "raw"         // an image: written to a device
+	TypeRawFile     = "rawfile"     // a file or an image: written to Path
+	TypeArchive     = "archive"     // a file or an image: a tar archive, unpacked below Path
+	TypeShellScript = "shellscript" // a script: run before and after the images
+	TypePreinstall  = "preinstall"  // a script: run before the images
+	TypePostinstall = "postinstall" // a script: run after the images
+)
+
+// typesOf lists what each section may hold; the first is the default, but for
+// scripts, whose default in SWUpdate is Lua.
+var typesOf = map[string][]string{
+	SectionImages:  {TypeRaw, TypeRawFile, TypeArchive},
+	SectionFiles:   {TypeRawFile, TypeArchive},
+	SectionScripts: {TypeShellScript, TypePreinstall, TypePostinstall},
+}
+
+// Image is one element of images, files or scripts: a payload and where it goes.
 type Image struct {
+	Section    string // "images", "files" or "scripts"
 	Filename   string // the cpio entry
-	Device     string // the target as written; empty: the idle slot
-	Type       string // "raw"
+	Device     string // the target as written; empty: the idle slot, or for a Path the running system
+	Path       string // of a rawfile or an archive, in the target
+	Filesystem string // of the device that Path is in; may be empty
+	Type       string // "raw", "rawfile", …
+	Data       string // what scripts get as arguments; may be empty
 	Compressed string // a kind that [Decompress] takes; empty: none
+	Encrypted  string // "aes-cbc", "aes-ctr-256", …; empty: not
 	SHA256     string // of the stored bytes: 64 lower-case hexadecimal digits
 	SizeBytes  int64  // of the stored bytes; -1 when the description does not say
 	// OffsetBytes is where in the target the image begins.
 	OffsetBytes int64
 	// DecompressedBytes and DecompressedSHA256 are of the bytes to be written:
-	// from the properties decompressed-size and decompressed-sha256, or those of
-	// the stored bytes when these are not compressed; -1 and empty when unknown.
+	// from the properties decompressed-size (decrypted-size where nothing is
+	// compressed) and decompressed-sha256, or those of the stored bytes when
+	// these are written as they are; -1 and empty when unknown.
 	DecompressedBytes  int64
 	DecompressedSHA256 string
 	Line               int // in the description
@@ -30,30 +62,30 @@ type Image struct {
 	// installed component Name has this Version, or this or a newer one.
 	InstallIfDifferent, InstallIfHigher bool
 	Properties                          map[string]string // may be empty
+
+	ivt []byte // the initial vector; nil: the key file's
 }
 
-// unsupportedFields are fields of an image that SWUpdate would act on.
+// unsupportedFields are fields of an element that SWUpdate would act on.
 // Fields that SWUpdate does not know it ignores, and so do we.
-var unsupportedFields = []string{"volume", "mtdname", "hook", "preinstall", "postinstall", "ivt", "aes-key"}
+var unsupportedFields = []string{"volume", "mtdname", "hook", "preinstall", "postinstall"}
 
-func parseImage(n *node) (Image, error) {
-	image := Image{Line: n.line, DecompressedBytes: -1, Properties: map[string]string{}}
+// parseImage reads an element of a section. SWUpdate passes over elements
+// without a filename; to us that is a mistake of the producer.
+func parseImage(section string, n *node) (Image, error) {
+	image := Image{Section: section, Line: n.line, DecompressedBytes: -1, Properties: map[string]string{}}
 	for _, name := range unsupportedFields {
 		if c := n.child(name); c != nil {
 			return image, lineError(Unsupported, c.line, "%q is not supported", name)
 		}
 	}
-	encrypted, err := n.boolOf("encrypted", false)
-	if c := n.child("encrypted"); encrypted || err != nil {
-		return image, lineError(Unsupported, c.line, "encrypted images are not supported")
-	}
-	steps := []func(*node) error{image.readTexts, image.readNumbers, image.readProperties, image.readHash}
+	steps := []func(*node) error{image.readTexts, image.readType, image.readEncrypted, image.readNumbers, image.readProperties, image.readHash}
 	for _, step := range steps {
 		if err := step(n); err != nil {
 			return image, err
 		}
 	}
-	if image.Compressed == "" {
+	if image.Compressed == "" && image.Encrypted == "" {
 		image.DecompressedBytes, image.DecompressedSHA256 = image.SizeBytes, image.SHA256
 	}
 	return image, nil
@@ -64,24 +96,41 @@ func (i *Image) readTexts(n *node) (err error) {
 		name string
 		to   *string
 	}{
-		{"filename", &i.Filename}, {"device", &i.Device}, {"type", &i.Type},
-		{"name", &i.Name}, {"version", &i.Version}, {"sha256", &i.SHA256},
+		{"filename", &i.Filename}, {"device", &i.Device}, {"path", &i.Path}, {"filesystem", &i.Filesystem},
+		{"type", &i.Type}, {"data", &i.Data}, {"name", &i.Name}, {"version", &i.Version}, {"sha256", &i.SHA256},
 	} {
 		if *field.to, err = n.stringOf(field.name); err != nil {
 			return err
 		}
 	}
 	if i.Filename == "" {
-		return lineError(Unsupported, n.line, "an image has no filename")
-	}
-	if i.Type == "" {
-		i.Type = "raw"
-	}
-	if i.Type != "raw" {
-		return lineError(Unsupported, n.child("type").line, "image type %q is not supported, only \"raw\"", i.Type)
+		return lineError(Unsupported, n.line, "an element of %s has no filename", i.Section)
 	}
 	i.Compressed, err = readCompressed(n)
 	return err
+}
+
+func (i *Image) readType(n *node) error {
+	known := typesOf[i.Section]
+	line, name := n.line, i.Type
+	if c := n.child("type"); c != nil {
+		line = c.line
+	}
+	if i.Type == "" && i.Section == SectionScripts {
+		name = "lua"
+	} else if i.Type == "" {
+		i.Type, name = known[0], known[0]
+	}
+	if !slices.Contains(known, name) {
+		return lineError(Unsupported, line, "type %q is not supported in %s, only %s", name, i.Section, quoteAll(known))
+	}
+	switch {
+	case (i.Type == TypeRawFile || i.Type == TypeArchive) && i.Path == "":
+		return lineError(Unsupported, n.line, "a %s needs a path", i.Type)
+	case i.Section == SectionScripts && (i.Compressed != "" || n.child("encrypted") != nil):
+		return lineError(Unsupported, n.line, "scripts that are compressed or encrypted are not supported")
+	}
+	return nil
 }
 
 // readCompressed reads the kind of compression; true is the old way to say zlib.
@@ -92,11 +141,11 @@ func readCompressed(n *node) (string, error) {
 		return "", nil
 	case c.kind == boolNode:
 		return KindZlib, nil
-	case c.kind == stringNode && (c.text == KindZlib || c.text == KindZstd):
+	case c.kind == stringNode && slices.Contains(readKinds, c.text):
 		return c.text, nil
 	}
 	text, _ := c.plain()
-	return "", lineError(Unsupported, c.line, "compression %q is not supported, only zlib and zstd", text)
+	return "", lineError(Unsupported, c.line, "%w", unknownKind(text).Err)
 }
 
 func (i *Image) readNumbers(n *node) (err error) {
@@ -125,7 +174,11 @@ func (i *Image) readProperties(n *node) (err error) {
 			i.Properties[c.name] = text
 		}
 	}
-	if i.DecompressedBytes, err = properties.sizeOf("decompressed-size"); err != nil {
+	size := "decompressed-size"
+	if i.Compressed == "" && i.Encrypted != "" {
+		size = "decrypted-size"
+	}
+	if i.DecompressedBytes, err = properties.sizeOf(size); err != nil {
 		return err
 	}
 	if c := properties.child("decompressed-sha256"); c != nil {
@@ -155,19 +208,25 @@ func parseHash(c *node) (string, error) {
 	return text, nil
 }
 
-// Decompress turns the stored bytes of the image into those to be written. If
-// the description gives their size, a longer or shorter output is an error, so
-// that a small payload cannot fill the box; otherwise the caller bounds it.
+// Plain turns the stored bytes of the image into those to be written: decrypted
+// with the key, which may be nil for an image that is not encrypted, and
+// decompressed. If the description gives their size, a longer or shorter output
+// is an error, so that a small payload cannot fill the box; otherwise the
+// caller bounds it.
 //
 // Who writes must compare what he wrote with DecompressedSHA256: the file may
 // have changed since [Plan.Verify] read it. Where that hash is not known, the
 // reader itself holds the stored bytes against SHA256 and fails, with BadHash,
 // in place of io.EOF.
-func (i Image) Decompress(stored io.Reader) (io.ReadCloser, error) {
+func (i Image) Plain(stored io.Reader, key *Key) (io.ReadCloser, error) {
 	var check *hashReader
 	if i.DecompressedSHA256 == "" {
 		check = &hashReader{r: stored, hash: sha256.New(), image: i}
 		stored = check
+	}
+	stored, err := i.decrypt(stored, key)
+	if err != nil {
+		return nil, err
 	}
 	r, err := Decompress(i.Compressed, stored)
 	if err != nil {
@@ -181,6 +240,9 @@ func (i Image) Decompress(stored io.Reader) (io.ReadCloser, error) {
 	}
 	return &exactReader{ReadCloser: r, entry: i.Filename, want: i.DecompressedBytes, left: i.DecompressedBytes}, nil
 }
+
+// Decompress is [Image.Plain] without a key.
+func (i Image) Decompress(stored io.Reader) (io.ReadCloser, error) { return i.Plain(stored, nil) }
 
 // hashReader hashes the stored bytes on their way to the decompressor.
 type hashReader struct {

@@ -211,7 +211,7 @@ func TestDecompressRefuses(t *testing.T) {
 		{"zstd bomb", KindZstd, zs, 1000, Damaged},
 		{"gzip short", KindZlib, gz, 1<<20 + 1, Damaged},
 		{"zstd window", KindZstd, wide.Bytes(), 3 * MaxZstdWindowBytes, Unsupported},
-		{"unknown kind", "xz", nil, 0, Unsupported},
+		{"unknown kind", "bzip2", nil, 0, Unsupported},
 		{"plain too long", "", []byte("abc"), 2, Damaged},
 	}
 	for _, tt := range tests {

@@ -35,8 +35,23 @@ type Plan struct {
 	Version     string // the artifact's version; see [CompareVersions]
 	Description string // free text; may be empty
 	UpdateType  string // SWUpdate's update-type; may be empty
-	Images      []Image
-	Reboot      bool // whether the artifact wants a reboot; true unless it says no
+	// Images, Files and Scripts are in the order of the description. An image
+	// that has a Path is written like a file.
+	Images, Files, Scripts []Image
+	BootEnv                []Variable // to be set for the bootloader, with the slot
+	Vars                   []Variable // to be kept in SWUpdate's variables
+	Reboot                 bool       // whether the artifact wants a reboot; true unless it says no
+}
+
+// Variable is one element of bootenv or vars.
+type Variable struct {
+	Name, Value string // an empty value unsets it
+	Line        int    // in the description
+}
+
+// Payloads lists every element that has a payload: images, files, scripts.
+func (p *Plan) Payloads() []Image {
+	return slices.Concat(p.Images, p.Files, p.Scripts)
 }
 
 // Select finds what is for the given box and copy. It refuses, with Kind
@@ -53,28 +68,71 @@ func (d *Description) Select(s Selection) (*Plan, error) {
 	if err := d.readCommon(s, p); err != nil {
 		return nil, err
 	}
-	section, path, err := d.lookup(s, "images")
-	if err != nil {
-		return nil, err
-	}
-	if section == nil {
-		return nil, d.nothingFor(s)
-	}
-	elements, err := d.elements(section, path)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range elements {
-		image, err := parseImage(e)
+	for _, section := range []struct {
+		name string
+		to   *[]Image
+	}{{SectionImages, &p.Images}, {SectionFiles, &p.Files}, {SectionScripts, &p.Scripts}} {
+		elements, err := d.section(s, section.name)
 		if err != nil {
 			return nil, err
 		}
-		p.Images = append(p.Images, image)
+		for _, e := range elements {
+			image, err := parseImage(section.name, e)
+			if err != nil {
+				return nil, err
+			}
+			*section.to = append(*section.to, image)
+		}
 	}
-	if len(p.Images) == 0 {
-		return nil, lineError(Unsupported, section.line, "there is nothing to install: images is empty")
+	var err error
+	if p.BootEnv, err = d.variables(s, "uboot", "bootenv"); err != nil {
+		return nil, err
+	}
+	if p.Vars, err = d.variables(s, "vars"); err != nil {
+		return nil, err
+	}
+	if len(p.Payloads())+len(p.BootEnv)+len(p.Vars) == 0 {
+		return nil, d.nothingFor(s)
 	}
 	return p, nil
+}
+
+// section lists the elements of a section, links followed; none if it is not
+// there.
+func (d *Description) section(s Selection, name string) ([]*node, error) {
+	n, path, err := d.lookup(s, name)
+	if err != nil || n == nil {
+		return nil, err
+	}
+	return d.elements(n, path)
+}
+
+// variables reads the first section of those names that is there.
+func (d *Description) variables(s Selection, names ...string) ([]Variable, error) {
+	for _, name := range names {
+		elements, err := d.section(s, name)
+		if err != nil {
+			return nil, err
+		}
+		var found []Variable
+		for _, e := range elements {
+			v := Variable{Line: e.line}
+			if v.Name, err = e.stringOf("name"); err != nil {
+				return nil, err
+			}
+			if v.Value, err = e.stringOf("value"); err != nil {
+				return nil, err
+			}
+			if v.Name == "" || strings.ContainsAny(v.Name, "=\x00\n") || strings.ContainsAny(v.Value, "\x00\n") {
+				return nil, lineError(Unsupported, e.line, "an element of %s needs a name without =, and neither name nor value may break the line", name)
+			}
+			found = append(found, v)
+		}
+		if found != nil {
+			return found, nil
+		}
+	}
+	return nil, nil
 }
 
 // readCommon reads the fields that stand beside the sections.
@@ -110,7 +168,7 @@ func (d *Description) readCommon(s Selection, p *Plan) error {
 
 // refuseUnsupported refuses sections and fields that SWUpdate would act on.
 func (d *Description) refuseUnsupported(s Selection) error {
-	for _, name := range append([]string{"embedded-script"}, sectionNames[1:]...) {
+	for _, name := range []string{"embedded-script", "partitions"} {
 		n, _, err := d.lookup(s, name)
 		if err != nil {
 			return err

@@ -53,7 +53,7 @@ func (p *Plan) Verify(ctx context.Context, a *Archive, progress func(doneBytes, 
 // payloads lists one image for each payload, after checking that the payload is
 // there, has the size it should, and that images which share it agree on it.
 func (p *Plan) payloads(a *Archive) (images []Image, totalBytes int64, err error) {
-	for _, image := range p.Images {
+	for _, image := range p.Payloads() {
 		e, ok := a.Entry(image.Filename)
 		if !ok {
 			return nil, 0, lineError(Damaged, image.Line, "the archive has no entry %q", image.Filename)

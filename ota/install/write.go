@@ -1,0 +1,188 @@
+package install
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"otad/ota"
+)
+
+// Write does all that the artifact asks for, but for what takes effect with the
+// arming: scripts before, the idle slot, further targets (read back at once),
+// files, scripts after, and the staging of variables. The slot is synced, and
+// described by the result for [ReadBack]. With skipEqual, blocks that a target
+// holds already are not written again: an interrupted install goes on where it
+// was without wearing the flash twice.
+func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
+	image, err := p.write(ctx, slot, skipEqual, progress)
+	if err != nil && ctx.Err() == nil && len(p.scripts) > 0 {
+		// What a script says about the failure of another changes nothing.
+		_ = p.runScripts(ctx, afterFailure)
+	}
+	return image, err
+}
+
+func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
+	for _, d := range p.around.Directories {
+		if d.Trust { // of an update that ended before it was confirmed
+			if err := Discard(d.Path); err != nil {
+				return ota.Image{}, ota.NewTransient(ota.CodeBoard, err)
+			}
+		}
+	}
+	if err := p.runScripts(ctx, beforeImages); err != nil {
+		return ota.Image{}, err
+	}
+	bar := &bar{progress: progress, totalBytes: p.totalBytes()}
+	image, err := p.writeImage(ctx, p.slot, slot, skipEqual, bar)
+	if err != nil {
+		return ota.Image{}, err
+	}
+	for _, w := range p.others {
+		if err := p.writeOther(ctx, w, skipEqual, bar); err != nil {
+			return ota.Image{}, err
+		}
+	}
+	for _, w := range p.files {
+		if err := p.putFile(ctx, w); err != nil {
+			return ota.Image{}, err
+		}
+	}
+	if err := p.runScripts(ctx, afterImages); err != nil {
+		return ota.Image{}, err
+	}
+	return image, p.stageVariables(ctx)
+}
+
+// stageVariables hands over the variables, also when there are none: those of
+// an update that failed must not stay.
+func (p *Plan) stageVariables(ctx context.Context) error {
+	if p.around.BootEnv != nil {
+		if err := p.around.BootEnv.Stage(ctx, p.bootEnv); err != nil {
+			return ota.NewTransient(ota.CodeBootEnvironment, fmt.Errorf("cannot stage bootenv: %w", err))
+		}
+	}
+	if p.around.Vars != nil {
+		if err := p.around.Vars.Stage(ctx, p.vars); err != nil {
+			return ota.NewTransient(ota.CodeBoard, fmt.Errorf("cannot stage vars: %w", err))
+		}
+	}
+	return nil
+}
+
+// writeOther fills a further target and reads it back.
+func (p *Plan) writeOther(ctx context.Context, w work, skipEqual bool, bar *bar) error {
+	medium, err := p.around.OpenTarget(ctx, w.target.Name)
+	if err != nil {
+		return boardFault("open", err)
+	}
+	defer medium.Close()
+	image, err := p.writeImage(ctx, w, medium, skipEqual, bar)
+	if err != nil {
+		return err
+	}
+	return ReadBack(ctx, medium, image, func(Stage, int64, int64) {})
+}
+
+// writeImage streams one image into its target and syncs it. What it returns
+// describes the target from its start, so the bytes before an offset count too.
+func (p *Plan) writeImage(ctx context.Context, job work, slot Slot, skipEqual bool, bar *bar) (ota.Image, error) {
+	entry, _ := p.archive.Entry(job.image.Filename)
+	payload, err := job.image.Plain(p.archive.Payload(entry), p.around.Key)
+	if err != nil {
+		return ota.Image{}, artifactFault(err)
+	}
+	defer payload.Close()
+	offset := job.image.OffsetBytes
+	w := &blockWriter{slot: slot, skipEqual: skipEqual, block: make([]byte, blockBytes), digest: sha256.New(), done: offset}
+	if skipEqual {
+		w.held = make([]byte, blockBytes)
+	}
+	if err := w.before(offset); err != nil {
+		return ota.Image{}, boardFault("read", err)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return ota.Image{}, err
+		}
+		aligned := blockBytes - w.done%blockBytes
+		n, readErr := io.ReadFull(payload, w.block[:aligned])
+		if readErr != nil && readErr != io.EOF && readErr != io.ErrUnexpectedEOF {
+			return ota.Image{}, artifactFault(readErr)
+		}
+		if w.done+int64(n) > slot.Size() {
+			return ota.Image{}, tooLarge(job.image.Filename, w.done+int64(n), slot.Size())
+		}
+		if err := w.write(n); err != nil {
+			return ota.Image{}, boardFault("write", err)
+		}
+		bar.add(n)
+		if readErr != nil {
+			break
+		}
+	}
+	// The file was verified before, but it was read a second time since: from a
+	// medium that may be worn, or may answer differently when asked again.
+	if err := checkDigest(job.image, hex.EncodeToString(w.digest.Sum(nil))); err != nil {
+		return ota.Image{}, err
+	}
+	if w.done == offset {
+		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactUnsupported,
+			fmt.Errorf("cannot install image %q: it is empty", job.image.Filename))
+	}
+	if err := slot.Sync(); err != nil {
+		return ota.Image{}, boardFault("sync", err)
+	}
+	return ota.Image{Version: p.Version, Signer: p.Signer, SHA256: w.sha256(), SizeBytes: w.done}, nil
+}
+
+// bar adds up what goes into all targets.
+type bar struct {
+	progress   Progress
+	doneBytes  int64
+	totalBytes int64 // 0: not known
+}
+
+func (b *bar) add(n int) {
+	b.doneBytes += int64(n)
+	b.progress(StageWrite, b.doneBytes, b.totalBytes)
+}
+
+// totalBytes is what all targets get, 0 when an image does not say.
+func (p *Plan) totalBytes() int64 {
+	total := int64(0)
+	for _, w := range append([]work{p.slot}, p.others...) {
+		n := p.plainBytes(w.image)
+		if n < 0 {
+			return 0
+		}
+		total += n
+	}
+	return total
+}
+
+// before takes what the slot holds before the offset into the digest of the
+// whole.
+func (w *blockWriter) before(offset int64) error {
+	if offset == 0 {
+		return nil
+	}
+	w.whole = sha256.New()
+	_, err := io.CopyBuffer(w.whole, io.NewSectionReader(w.slot, 0, offset), w.block)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return err
+}
+
+// sha256 is of the slot up to the last byte written.
+func (w *blockWriter) sha256() string {
+	if w.whole != nil {
+		return hex.EncodeToString(w.whole.Sum(nil))
+	}
+	return hex.EncodeToString(w.digest.Sum(nil))
+}
