@@ -75,12 +75,13 @@ func (b *box) Follow(ctx context.Context, each func(json.RawMessage) bool) error
 	for {
 		b.mu.Lock()
 		data, err := json.Marshal(b.state)
+		step := b.step
 		b.mu.Unlock()
 		if err != nil || !each(data) {
 			return err
 		}
 		select {
-		case <-time.After(b.step):
+		case <-time.After(step):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

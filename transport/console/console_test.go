@@ -86,7 +86,9 @@ func golden(t *testing.T, path, got string) {
 func TestInterruptLeavesTheUpdate(t *testing.T) {
 	t.Parallel()
 	d := serve(t, &consoletest.Line{})
+	d.box.mu.Lock()
 	d.box.step = 50 * time.Millisecond
+	d.box.mu.Unlock()
 	term := d.terminal()
 	term.say("upgrade --yes --wait")
 	term.await(" 8%")
@@ -99,8 +101,8 @@ func TestInterruptLeavesTheUpdate(t *testing.T) {
 
 func TestProgramAsks(t *testing.T) {
 	t.Parallel()
-	d := serve(t, &consoletest.Line{Baud: 115200, Speedup: 20, ErrorEvery: 1000, Seed: 5})
-	d.box.long = strings.Repeat("0123456789|\x7f\n~", 4000) // 60 pieces, and all that is escaped
+	d := serve(t, &consoletest.Line{Baud: 115200, Speedup: 20, ErrorEvery: 5000, Seed: 5})
+	d.box.long = strings.Repeat("0123456789|\x7f\n~", 1000) // many pieces, and all that is escaped
 	c := d.client()
 	for range 3 {
 		var got string

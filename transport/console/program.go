@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"otad/ota"
@@ -59,15 +60,10 @@ func (p *program) request(s *session, f frame) {
 		return
 	}
 	p.id, p.busy, p.answer = f.id, true, nil
-	var r Request
-	d := json.NewDecoder(bytes.NewReader(f.payload))
-	d.DisallowUnknownFields()
-	err := d.Decode(&r)
+	r, err := readRequest(f.payload)
 	switch {
 	case err != nil:
 		err = fmt.Errorf("cannot read request: %w", err)
-	case d.More():
-		err = errors.New("cannot read request: more than one JSON value")
 	case r.V != Version:
 		err = fmt.Errorf("cannot follow request: version %d is not known, want %d", r.V, Version)
 	case (r.Verb == "") == (len(r.Words) == 0):
@@ -78,6 +74,19 @@ func (p *program) request(s *session, f frame) {
 		return
 	}
 	p.follow(s, r)
+}
+
+// readRequest reads one JSON object and refuses members that it does not know.
+func readRequest(data []byte) (r Request, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return r, err
+	}
+	if _, err := d.Token(); err != io.EOF { // More would miss a bracket too many
+		return r, errors.New("something follows the JSON object")
+	}
+	return r, nil
 }
 
 // follow acts on a request that makes sense.
