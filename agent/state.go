@@ -49,7 +49,7 @@ func (a *Agent) edit(change func(s *report.State)) {
 // show copies what the loop owns into the visible state. Only the loop calls it.
 func (a *Agent) show() {
 	a.edit(func(s *report.State) {
-		s.V, s.Online, s.Agent = report.Version, true, a.Version
+		s.V, s.Online, s.Agent = report.Version, a.Poll, a.Version
 		s.Model, s.Device = a.Config.Device.Model, a.Config.Device.Key
 		s.Version, s.Slot, s.Trial = a.Running, a.boot.Slot, a.boot.Trial
 		s.Floor, s.Last = a.box.Floor, a.box.Last

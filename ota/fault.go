@@ -16,7 +16,8 @@ const (
 	// wrong hardware, an image that is too big. The offer is remembered as bad.
 	Permanent Class = "permanent"
 	// Refused means that a rule or a person said no, or that the request makes
-	// no sense now. Nothing is broken and nothing is remembered as bad.
+	// no sense now. Nothing is broken. An update that a person refused is not
+	// begun again by itself.
 	Refused Class = "refused"
 )
 

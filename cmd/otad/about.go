@@ -36,7 +36,7 @@ func builtAt() time.Time {
 
 func version(_ context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad version")
-	asJSON := fs.Bool("json", false, "answer in JSON")
+	asJSON := jsonFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ func configFlag(fs *flag.FlagSet) *string {
 	return fs.String("config", config.DefaultPath, "settings `FILE`")
 }
 
+func jsonFlag(fs *flag.FlagSet) *bool { return fs.Bool("json", false, "answer in JSON") }
+
 // openDoor goes to the daemon if one runs; else it takes the lock and is the
 // agent itself. hold keeps that agent from acting.
 func openDoor(ctx context.Context, env cli.Env, configPath string, hold bool) (door, error) {

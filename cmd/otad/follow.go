@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"otad/agent/report"
@@ -16,11 +16,13 @@ import (
 
 // followUpdate shows the update of s to its end and maps that end to the exit
 // code: confirmed is done, armed and on its way to reboot is "reboot needed".
-func followUpdate(ctx context.Context, env cli.Env, d door, s report.State, asJSON bool) error {
+func followUpdate(ctx context.Context, env cli.Env, bar *progressLine, d door, s report.State, asJSON bool) error {
 	id := s.Update.ID
 	last := s
 	var outcome *ota.Outcome
-	bar := &progressLine{w: env.Stderr, live: isTerminal(env.Stderr)}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	worry := worry{giveUp: func() { giveUp(errPatience) }}
 	err := d.follow(ctx, func(s report.State) bool {
 		if s.Last != nil && s.Last.ID == id {
 			outcome = s.Last
@@ -28,12 +30,20 @@ func followUpdate(ctx context.Context, env cli.Env, d door, s report.State, asJS
 		}
 		last = s
 		bar.show(s)
-		return d.daemon() || !mustWait(s)
+		if d.daemon() {
+			return true
+		}
+		worry.look(s)
+		return !mustWait(s)
 	})
+	worry.stop()
 	bar.end()
 	switch {
 	case outcome != nil:
 		return answerOutcome(env, asJSON, last, *outcome)
+	case context.Cause(ctx) == errPatience && last.Trouble != nil:
+		return ota.NewTransient(last.Trouble.Code, errors.New(last.Trouble.Text)).
+			WithHint("the update is kept: `otad upgrade` or the service goes on with it")
 	case err != nil && !errors.Is(err, io.EOF):
 		return err
 	}
@@ -49,6 +59,40 @@ func followUpdate(ctx context.Context, env cli.Env, d door, s report.State, asJS
 	}
 	return ota.NewRefused(ota.CodeNotNow, fmt.Errorf("cannot finish the update now: %s", last.Reason)).
 		WithHint("it goes on with `otad run`, or at once with `otad upgrade --yes`")
+}
+
+// patience is how long a person in the foreground is kept waiting by the same
+// trouble without progress. The service tries for much longer.
+const patience = time.Minute
+
+var errPatience = errors.New("the same trouble for too long")
+
+// worry gives up when trouble lasts.
+type worry struct {
+	giveUp func()
+	timer  *time.Timer // while there is trouble
+	done   int64       // bytes when it began
+}
+
+func (w *worry) look(s report.State) {
+	var done int64
+	if s.Transfer != nil {
+		done = s.Transfer.DoneBytes
+	}
+	switch {
+	case s.Trouble == nil, done > w.done:
+		w.stop()
+	case w.timer == nil:
+		w.timer = time.AfterFunc(patience, w.giveUp)
+	}
+	w.done = max(w.done, done)
+}
+
+func (w *worry) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+	}
 }
 
 // mustWait tells whether a person in the foreground has nothing more to see:
@@ -70,10 +114,12 @@ func answerOutcome(env cli.Env, asJSON bool, s report.State, o ota.Outcome) erro
 }
 
 // progressLine shows an update on one line of a terminal that redraws itself,
-// or, where there is none, as a line for each phase and each twentieth of the way.
+// or, where there is none, as a line for each phase and each twentieth of the
+// way. What else is to be said goes through it, too, and begins a line.
 type progressLine struct {
 	w     io.Writer
 	live  bool
+	mu    sync.Mutex
 	width int
 	said  string
 	drawn bool
@@ -81,7 +127,17 @@ type progressLine struct {
 
 const barCells = 24
 
+// Write says something else than progress.
+func (p *progressLine) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newLine()
+	return p.w.Write(text)
+}
+
 func (p *progressLine) show(s report.State) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if !p.live {
 		p.plain(s)
 		return
@@ -97,12 +153,21 @@ func (p *progressLine) show(s report.State) {
 		if left := s.Transfer.ETASeconds; left > 0 {
 			text += fmt.Sprintf("  %s left", time.Duration(left)*time.Second)
 		}
-	} else if s.Reason != "" {
-		text += printable(s.Reason)
+	} else if why := whyNot(s); why != "" {
+		text += why
 	}
-	text = text[:min(len(text), 79)] // the narrowest terminal
-	fmt.Fprintf(p.w, "\r%s%s", text, strings.Repeat(" ", max(0, p.width-len(text))))
-	p.width, p.drawn = len(text), true
+	line := []rune(text)
+	line = line[:min(len(line), 79)] // the narrowest terminal
+	fmt.Fprintf(p.w, "\r%s%s", string(line), strings.Repeat(" ", max(0, p.width-len(line))))
+	p.width, p.drawn = len(line), true
+}
+
+// whyNot is what keeps an update, in one line.
+func whyNot(s report.State) string {
+	if s.Trouble != nil && s.Reason != "" {
+		return printable(s.Reason + ": " + s.Trouble.Text)
+	}
+	return printable(s.Reason)
 }
 
 func (p *progressLine) plain(s report.State) {
@@ -112,8 +177,8 @@ func (p *progressLine) plain(s report.State) {
 	}
 	if s.Transfer != nil && s.Transfer.TotalBytes > 0 {
 		line += fmt.Sprintf(" %d%%", s.Percent/5*5)
-	} else if s.Reason != "" {
-		line += ": " + printable(s.Reason)
+	} else if why := whyNot(s); why != "" {
+		line += ": " + why
 	}
 	if line != p.said {
 		p.said = line
@@ -122,17 +187,14 @@ func (p *progressLine) plain(s report.State) {
 }
 
 func (p *progressLine) end() {
-	if p.drawn {
-		fmt.Fprintln(p.w)
-	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newLine()
 }
 
-// isTerminal tells whether v is a character device that is no null device.
-func isTerminal(v any) bool {
-	f, ok := v.(*os.File)
-	if !ok {
-		return false
+func (p *progressLine) newLine() {
+	if p.drawn {
+		fmt.Fprintln(p.w)
+		p.width, p.drawn = 0, false
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }

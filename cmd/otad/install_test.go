@@ -169,7 +169,7 @@ func TestSecondOtad(t *testing.T) {
 	var log tape
 	shot.Stderr = &log
 	must(t, shot.Start())
-	log.await(t, "phase=downloading")
+	log.await(t, "downloading")
 	for _, verb := range []string{"status", "upgrade", "run", "cancel"} {
 		w.otad(verb).want(cli.Locked, "cannot lock", "process "+itoa(shot.Process.Pid))
 	}

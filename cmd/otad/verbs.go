@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,46 +17,42 @@ import (
 	"otad/ota"
 )
 
+// query opens the door, does one verb that only looks or answers, and closes it.
+func query[T any](ctx context.Context, env cli.Env, configPath string, r control.Request) (T, error) {
+	d, err := openDoor(ctx, env, configPath, true)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer d.close()
+	return ask[T](ctx, d, r)
+}
+
 func status(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad status")
-	path := configFlag(fs)
-	asJSON := fs.Bool("json", false, "answer in JSON")
+	path, asJSON := configFlag(fs), jsonFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	d, err := openDoor(ctx, env, *path, true)
+	s, err := query[report.State](ctx, env, *path, control.Request{Verb: control.Status})
 	if err != nil {
 		return err
-	}
-	defer d.close()
-	s, err := ask[report.State](ctx, d, control.Request{Verb: control.Status})
-	if err != nil {
-		return err
-	}
-	if !d.daemon() {
-		s.Online = false
 	}
 	return answer(env, *asJSON, s, func(w io.Writer) { printState(w, s) })
 }
 
 func check(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad check")
-	path := configFlag(fs)
-	asJSON := fs.Bool("json", false, "answer in JSON")
+	path, asJSON := configFlag(fs), jsonFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	d, err := openDoor(ctx, env, *path, true)
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	offer, err := ask[ota.Offer](ctx, d, control.Request{Verb: control.Check})
+	offer, err := query[ota.Offer](ctx, env, *path, control.Request{Verb: control.Check})
 	if err != nil {
 		return err
 	}
 	return answer(env, *asJSON, offer, func(w io.Writer) {
-		fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", versionText(ota.Version{Code: offer.VersionCode, Name: offer.VersionName}), typeText(offer.Type))
+		fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", printable(versionText(offerVersion(offer))), typeText(offer.Type))
 		if offer.Prompt != "" {
 			fmt.Fprintf(w, "%s\n", printable(offer.Prompt))
 		}
@@ -68,10 +65,17 @@ type updateFlags struct {
 	yes, wait, json *bool
 }
 
+func newUpdateFlags(fs *flag.FlagSet) updateFlags {
+	return updateFlags{
+		config: configFlag(fs), json: jsonFlag(fs),
+		yes:  fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
+		wait: fs.Bool("wait", false, "follow the update to its end"),
+	}
+}
+
 func upgrade(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad upgrade")
-	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
-		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
+	f := newUpdateFlags(fs)
 	to := fs.Int64("to", 0, "this version `CODE` and no other")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
@@ -82,8 +86,7 @@ func upgrade(ctx context.Context, env cli.Env, args []string) error {
 
 func installArtifact(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad install")
-	f := updateFlags{configFlag(fs), fs.Bool("yes", false, "do not ask, and do not wait for window or viewer"),
-		fs.Bool("wait", false, "follow the update to its end"), fs.Bool("json", false, "answer in JSON")}
+	f := newUpdateFlags(fs)
 	below := fs.Bool("below-floor", false, "allow a version below the floor")
 	operands, err := cli.Parse(fs, args, 1, 1)
 	if err != nil {
@@ -112,6 +115,8 @@ func start(ctx context.Context, env cli.Env, f updateFlags, question string, r c
 	if !*f.yes && !confirmed(env, question) {
 		return ota.NewRefused(ota.CodeDeclined, fmt.Errorf("not started"))
 	}
+	bar := &progressLine{w: env.Stderr, live: cli.IsTerminal(env.Stderr)}
+	env.Stderr = bar // the log of an agent in this process
 	d, err := openDoor(ctx, env, *f.config, false)
 	if err != nil {
 		return err
@@ -127,12 +132,12 @@ func start(ctx context.Context, env cli.Env, f updateFlags, question string, r c
 	if d.daemon() && !*f.wait {
 		return answer(env, *f.json, s, func(w io.Writer) { printState(w, s) })
 	}
-	return followUpdate(ctx, env, d, s, *f.json)
+	return followUpdate(ctx, env, bar, d, s, *f.json)
 }
 
 // confirmed asks on a terminal; where there is none, nobody can be asked.
 func confirmed(env cli.Env, question string) bool {
-	if !isTerminal(env.Stdin) || !isTerminal(env.Stderr) {
+	if !cli.IsTerminal(env.Stdin) || !cli.IsTerminal(env.Stderr) {
 		return true
 	}
 	fmt.Fprintf(env.Stderr, "%s [y/N] ", question)
@@ -162,12 +167,7 @@ func cancel(ctx context.Context, env cli.Env, args []string) error {
 
 // act does a verb that answers with the state.
 func act(ctx context.Context, env cli.Env, configPath string, r control.Request) error {
-	d, err := openDoor(ctx, env, configPath, true)
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	s, err := ask[report.State](ctx, d, r)
+	s, err := query[report.State](ctx, env, configPath, r)
 	if err != nil {
 		return err
 	}
@@ -177,18 +177,12 @@ func act(ctx context.Context, env cli.Env, configPath string, r control.Request)
 
 func history(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad history")
-	path := configFlag(fs)
+	path, asJSON := configFlag(fs), jsonFlag(fs)
 	limit := fs.Int("limit", 10, "how many, the newest first")
-	asJSON := fs.Bool("json", false, "answer in JSON")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	d, err := openDoor(ctx, env, *path, true)
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	list, err := ask[[]ota.Outcome](ctx, d, control.Request{Verb: control.History, Args: control.Args{Limit: *limit}})
+	list, err := query[[]ota.Outcome](ctx, env, *path, control.Request{Verb: control.History, Args: control.Args{Limit: *limit}})
 	if err != nil {
 		return err
 	}

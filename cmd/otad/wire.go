@@ -41,7 +41,11 @@ type mode struct{ poll, hold bool }
 
 // openBox takes the lock and puts an agent together from its parts.
 func openBox(cfg *config.Config, env cli.Env, m mode) (*box, error) {
-	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: cfg.Level()}))
+	level := cfg.Level()
+	if !m.poll && level > slog.LevelDebug {
+		level = slog.LevelWarn // in the foreground the progress line tells the rest
+	}
+	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
 	lock, err := takeLock(cfg)
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func (a *attempt) refusal(resp *http.Response, offset int64) *ota.Fault {
 		}
 	case http.StatusForbidden, http.StatusNotFound, http.StatusGone:
 		return ota.NewPermanent(ota.CodeFirmwareMissing, fmt.Errorf("cannot download %q: the server answered %s", a.object, status(code))).
-			WithHint("Check on the server that the file of this offer exists and may be read.")
+			WithHint("check on the server that the file of this offer exists and may be read")
 	case http.StatusNetworkAuthenticationRequired:
 		return a.html()
 	default:

@@ -60,7 +60,7 @@ func (a *attempt) classed(err error) error {
 		return a.noSpace(free)
 	case errors.As(err, &local):
 		return ota.NewTransient(ota.CodeBoard, fmt.Errorf("cannot store %q: %w", a.object, err)).
-			WithHint("Check that the staging directory exists, can be written and that its medium is sound.")
+			WithHint("check that the staging directory exists, can be written and that its medium is sound")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		err = errClosedEarly
 	case errors.Is(err, errRedirects), errors.Is(err, errScheme), errors.Is(err, errDowngrade):
@@ -88,7 +88,7 @@ func (a *attempt) tooLarge(size int64) *ota.Fault {
 
 func (a *attempt) html() *ota.Fault {
 	return ota.NewTransient(ota.CodeFirmwareHTML, fmt.Errorf("cannot download %q: a web page came instead of the file", a.object)).
-		WithHint("The network may want somebody to sign in first (captive portal), or the link leads to a page.")
+		WithHint("the network may want somebody to sign in first (captive portal), or the link leads to a page")
 }
 
 // redact shows of a URL what is no secret: no user, password, query, fragment.

@@ -8,12 +8,14 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -81,7 +83,12 @@ func Main(program, about string, env Env, commands []Command, args []string) int
 	}
 	for _, c := range commands {
 		if c.Name == args[0] {
-			return finish(ctx, program, env, c, c.Run(ctx, env, args[1:]))
+			out := &counter{w: env.Stdout}
+			err := c.Run(ctx, Env{Stdin: env.Stdin, Stdout: out, Stderr: env.Stderr}, args[1:])
+			if wantsJSON(args[1:]) && out.bytes == 0 {
+				printError(env.Stdout, err)
+			}
+			return finish(ctx, program, env, c, err)
 		}
 	}
 	fmt.Fprintf(env.Stderr, "%s: cannot run %q: no such command\n", program, args[0])
@@ -96,6 +103,42 @@ func printUsage(w io.Writer, program, about string, commands []Command) {
 		fmt.Fprintf(tw, "  %s\t%s\n", strings.TrimSpace(c.Name+" "+c.Args), c.Summary)
 	}
 	tw.Flush()
+}
+
+// counter knows whether anything was answered.
+type counter struct {
+	w     io.Writer
+	bytes int
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.bytes += len(p)
+	return c.w.Write(p)
+}
+
+func wantsJSON(args []string) bool {
+	return slices.Contains(args, "--json") || slices.Contains(args, "-json")
+}
+
+// printError is the answer in JSON of a command that has no other: the same
+// members as a refused request has at every door.
+func printError(w io.Writer, err error) {
+	var exit Exit
+	f := ota.FaultOf(err)
+	if f == nil || errors.As(err, &exit) || errors.As(err, new(*helpError)) {
+		return
+	}
+	if errors.As(err, new(*UsageError)) {
+		f = ota.NewRefused(ota.CodeUsage, err)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	_ = e.Encode(struct { // a terminal that is gone is nobody's loss
+		OK   bool     `json:"ok"`
+		Code ota.Code `json:"code"`
+		Text string   `json:"text"`
+		Hint string   `json:"hint,omitempty"`
+	}{false, f.Code, f.Error(), f.Hint})
 }
 
 func finish(ctx context.Context, program string, env Env, c Command, err error) int {
