@@ -278,9 +278,10 @@ func (a *Agent) reboot(ctx context.Context) {
 // a bad offer, and the event, in one commit with the idle record.
 func (a *Agent) settle(ctx context.Context) {
 	rec := a.rec
-	if rec.Phase == ota.PhaseFailed && rec.ToSlot != "" && rec.ToSlot != a.boot.Slot {
-		// It is half written, or armed by an act whose success got lost. What is
-		// the permanent choice by now is neither.
+	if rec.Phase != ota.PhaseConfirmed && rec.ToSlot != "" && rec.ToSlot != a.boot.Slot {
+		// It is half written, or armed by an act whose success got lost, or armed
+		// still though the bootloader passed it over. What is the permanent choice
+		// by now is none of these.
 		err := a.Board.MarkUnbootable(ctx, rec.ToSlot)
 		if err != nil && !errors.Is(err, board.ErrNoFallback) {
 			a.Log.Error("cannot mark the slot unbootable", "slot", rec.ToSlot, "cause", err)

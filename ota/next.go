@@ -282,8 +282,9 @@ func booted(r Record, e Booted) (Record, Act) {
 				fmt.Errorf("cannot confirm the new system: it was started %d times", r.Boots)))
 		}
 		return r, Resume(r)
-	case r.Phase == PhaseTrial, r.Phase == PhaseArmed && r.BootID != e.BootID:
-		// Tried, and the old system runs again.
+	case r.Phase == PhaseTrial, r.Phase == PhaseArmed && r.BootID != e.BootID, r.Phase == PhaseConfirmed && e.Slot != r.ToSlot:
+		// Tried, and the old system runs again. Even a confirmed one: the boot
+		// environment was lost before the success was told.
 		if r.Failure == nil {
 			r.Failure = FailureOf(NewPermanent(CodeNeverCameUp,
 				fmt.Errorf("cannot start the new system: the bootloader went back to slot %q", e.Slot)))

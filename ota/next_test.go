@@ -202,7 +202,11 @@ trial sick     | fails for good  | same        | reject
 trial sick     | refused         | same        | reject
 trial sick     | file is gone    | same        | reject
 
-confirmed      | boot *          | same        | settle
+confirmed      | boot old        | rolled-back | settle
+confirmed      | boot old later  | rolled-back | settle
+confirmed      | boot new        | same        | settle
+confirmed      | boot new later  | same        | settle
+confirmed      | boot new kept   | same        | settle
 confirmed      | settled         | idle        | none
 rolled-back    | boot *          | same        | settle
 rolled-back    | settled         | idle        | none

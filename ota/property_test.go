@@ -31,6 +31,7 @@ func walk(t *testing.T, choices []byte) {
 			t.Fatalf("event %d, %s: entering %s asks for %s, a restart for %s", i, name, next.Phase, act, Resume(next))
 		case entered && next.Phase == PhaseConfirmed && !healthy:
 			t.Fatalf("event %d, %s: confirmed, and never healthy", i, name)
+		case before.Phase == PhaseConfirmed && next.Phase == PhaseRolledBack: // the board is the truth
 		case entered && before.Phase.Ended() && (name != "settled" || next.Phase != PhaseIdle):
 			t.Fatalf("event %d, %s: %s became %s", i, name, before.Phase, next.Phase)
 		case next.Changes > MaxChanges+3:
