@@ -121,7 +121,9 @@ type crashBox struct {
 	keep      bool
 	floor     string
 	recovered int
-	wrong     []string // violations
+	runs      int64 // version that otad ran in last
+	byHand    bool  // somebody else put the board into its state: it need not fit the history
+	wrong     []string
 }
 
 func (b *crashBox) violated(format string, args ...any) {
@@ -215,6 +217,7 @@ func (b *crashBox) boot(calm bool) (rested bool) {
 
 // otad is the life of the agent in the system code.
 func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) {
+	b.runs = code
 	j, recovered, err := b.openJournal()
 	if err != nil {
 		if !planned(err) {

@@ -141,7 +141,7 @@ func (b *crashBox) checkRest(a *Agent) {
 		}
 	}
 	last := a.box.Last
-	if last == nil || last.Offer.VersionCode == 0 {
+	if last == nil || last.Offer.VersionCode == 0 || b.byHand {
 		return
 	}
 	want := last.From.Code
