@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"otad/agent"
 	"otad/agent/config"
@@ -23,6 +24,9 @@ import (
 
 // consoleBy is who asks, for the record and the history.
 const consoleBy = "console"
+
+// lastLook is how long the console outlives its agent, to say how that ended.
+const lastLook = 300 * time.Millisecond
 
 // serialConsole serves the console on a port: through the daemon when one runs,
 // else as the agent itself.
@@ -65,7 +69,7 @@ func serialConsole(ctx context.Context, env cli.Env, args []string) error {
 	defer cancel()
 	go func() {
 		<-own.ended // closed at the latest by d.close
-		cancel()
+		time.AfterFunc(lastLook, cancel)
 	}()
 	err = console.Serve(ctx, o)
 	select {
@@ -90,8 +94,12 @@ func openConsole(ctx context.Context, cfg *config.Config, b *box, doors *sync.Wa
 		return err
 	}
 	o.Log = b.log
-	context.AfterFunc(ctx, func() { close(d.ended) })
-	doors.Go(func() { _ = console.Serve(ctx, o) }) // it ends only with ctx
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() {
+		close(d.ended)
+		time.AfterFunc(lastLook, stop)
+	})
+	doors.Go(func() { _ = console.Serve(serving, o) }) // it ends only with its context
 	return nil
 }
 

@@ -202,7 +202,7 @@ func (s *session) follow(ctx context.Context, show func(json.RawMessage) bool) {
 	case ctx.Err() != nil:
 		fmt.Fprint(s.out, "the update goes on; `cancel` stops it\n")
 	case errors.Is(err, io.EOF):
-		fmt.Fprint(s.out, "\nthe agent ended; the update goes on when it starts again\n")
+		fmt.Fprint(s.out, "\nthe box or its agent restarts; the update goes on then\n")
 	case err != nil:
 		s.tell(err)
 	}
