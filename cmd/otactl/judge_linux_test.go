@@ -312,6 +312,7 @@ type trial struct {
 // whose names are not only its own, and sometimes it falls over itself. Where
 // that is allowed, each run gets a network, and so sockets, for itself.
 func (tr *trial) run() {
+	crashes := 0
 	for _, flags := range []uintptr{syscall.CLONE_NEWNET, syscall.CLONE_NEWNET, 0, 0, 0, 0, 0, 0} {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		cmd := exec.CommandContext(ctx, tr.theirs[0], tr.theirs[1:]...)
@@ -325,6 +326,12 @@ func (tr *trial) run() {
 		}
 		if bytes.Contains(tr.out, []byte("SWUPDATE successful")) || bytes.Contains(tr.out, []byte("*failed*")) {
 			return
+		}
+		var exit *exec.ExitError
+		if errors.As(tr.err, &exit) && exit.ExitCode() < 0 {
+			if crashes++; crashes == 2 {
+				return // a crash every time is a verdict too
+			}
 		}
 		tr.again = errors.Join(tr.again, tr.places.reset())
 	}
