@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/cmd/internal/cli"
 	"otad/ota/install"
 	"otad/ota/swu"
 )
@@ -457,3 +458,41 @@ func openSlot(t *testing.T, name string) fileSlot {
 
 func (s fileSlot) Size() int64    { return s.size }
 func (fileSlot) DropCache() error { return nil }
+
+// What `otactl pack` makes passes `swupdate -c`, and swupdate installs it.
+func TestSwupdateTakesOurs(t *testing.T) {
+	t.Parallel()
+	program(t, "swupdate")
+	for _, tt := range []struct {
+		name string
+		more []string
+	}{
+		{"none", []string{"--compress", "none"}},
+		{"zlib", []string{"--compress", "zlib"}},
+		{"zstd", nil},
+		{"zstd in JSON", []string{"--json-description"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, in := workshop(t, "rsa")
+			p := newPlaces(t)
+			args := packArgs(in, append(tt.more, "--revision", "1.0", "--device", "copy1="+p.in("dev2")+",copy2="+p.in("dev"), "-o", in("a.swu"))...)
+			want(t, cli.Done, args...)
+			image, err := os.ReadFile(in("rootfs.ext4"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, check := range []string{"-c", "-M"} {
+				tr := &trial{row: judged{name: tt.name}, places: p, theirs: []string{"swupdate", "-v", check, "-k", in("keys/ca.pem"), "-H", "stv1:1.0", "-e", "stable,copy2", "-i", in("a.swu")}}
+				tr.run()
+				theirs := tr.judge(t)
+				if !theirs.good {
+					t.Fatalf("swupdate %s refuses it:\n%s", check, theirs.said)
+				}
+				if installed := strings.HasPrefix(theirs.files["dev"], string(image)); installed != (check != "-c") || strings.HasPrefix(theirs.files["dev2"], string(image)) {
+					t.Errorf("swupdate %s: installed is %t", check, installed)
+				}
+			}
+		})
+	}
+}
