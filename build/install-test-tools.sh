@@ -6,7 +6,7 @@ set -eu
 # program:package
 tools="mosquitto:mosquitto mosquitto_sub:mosquitto-clients cpio:cpio openssl:openssl zstd:zstd
 swupdate:swupdate xz:xz-utils lz4:lz4
-fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat"
+fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat chromium:chromium"
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=

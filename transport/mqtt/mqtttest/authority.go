@@ -129,3 +129,24 @@ func template(name string) *x509.Certificate {
 		NotAfter:     time.Now().Add(24 * time.Hour),
 	}
 }
+
+// RootPEM is the CA's certificate.
+func (a *Authority) RootPEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})
+}
+
+// ClientPEM makes a certificate and its key for a client called name.
+func (a *Authority) ClientPEM(name string) (certificate, key []byte, err error) {
+	client := template(name)
+	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	pair, err := a.issue(client)
+	if err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
