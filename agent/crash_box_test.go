@@ -1,30 +1,23 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"otad/agent/config"
-	"otad/board"
 	"otad/board/sim"
 	"otad/ota"
-	"otad/ota/durable"
 	"otad/ota/durable/crashfs"
 	"otad/ota/journal"
-	"otad/ota/swu"
-	"otad/ota/swu/swutest"
 )
 
 const (
@@ -38,64 +31,6 @@ const (
 	// maxPowerOns bounds the boots until an update is over, whatever happens.
 	maxPowerOns = 14
 )
-
-// firmware is what all crash tests install: made once, outside of any bubble.
-type firmware struct {
-	at        time.Time // a time at which the certificates are valid
-	trust     *swu.Trust
-	images    map[int64][]byte
-	artifacts map[int64][]byte
-}
-
-var crashFirmware = sync.OnceValue(func() firmware {
-	authority, err := swutest.NewAuthority()
-	if err != nil {
-		panic(err)
-	}
-	trust, err := swu.ParseTrust(authority.CA)
-	if err != nil {
-		panic(err)
-	}
-	f := firmware{at: time.Now(), trust: trust, images: map[int64][]byte{}, artifacts: map[int64][]byte{}}
-	for code, size := range map[int64]int{1: crashSlotBytes, 2: 5 << 19, 3: 5<<19 - 700} {
-		image := make([]byte, size)
-		_, _ = rand.NewChaCha8([32]byte{byte(code)}).Read(image) // never fails
-		var artifact bytes.Buffer
-		if err := authority.Pack(&artifact, testModel, fmt.Sprint(code), bytes.NewReader(image)); err != nil {
-			panic(err)
-		}
-		f.images[code], f.artifacts[code] = image, artifact.Bytes()
-	}
-	return f
-})
-
-// identify tells which image a slot holds, 0 for none of them.
-func (f firmware) identify(disk *crashfs.Disk, slot string) int64 {
-	for code, image := range f.images {
-		if holds(disk, slot, image) {
-			return code
-		}
-	}
-	return 0
-}
-
-// holds tells whether the file begins with want.
-func holds(disk *crashfs.Disk, name string, want []byte) bool {
-	file, err := disk.OpenFile(name, 0, 0)
-	if err != nil {
-		return len(want) == 0
-	}
-	defer file.Close()
-	part := make([]byte, 64<<10)
-	for at := 0; at < len(want); at += len(part) {
-		n := min(len(part), len(want)-at)
-		got, _ := file.ReadAt(part[:n], int64(at))
-		if got != n || !bytes.Equal(part[:n], want[at:at+n]) {
-			return false
-		}
-	}
-	return true
-}
 
 // snapshot is a box without power, as it is found by the bootloader.
 type snapshot struct {
@@ -278,93 +213,6 @@ func crashConfig() *config.Config {
 func crashClock() *Clock {
 	ahead := crashFirmware().at.Sub(time.Now())
 	return &Clock{Local: func() time.Time { return time.Now().Add(ahead) }}
-}
-
-// crashBoard is the simulated board of a system that is healthy or not.
-type crashBoard struct {
-	*sim.Board
-	healthy bool
-}
-
-func (b crashBoard) Health(context.Context) error {
-	if !b.healthy {
-		return errors.New("the application does not start")
-	}
-	return nil
-}
-
-var _ board.Health = crashBoard{}
-
-// crashFetcher brings artifacts in as transport/download does, call by call:
-// the name is synced before anything vouches for it, a checkpoint is saved
-// after the bytes were synced, and what is behind it is cut off. A transfer
-// from the start breaks after the first checkpoint, so that each is resumed.
-type crashFetcher struct{ fs durable.FS }
-
-const (
-	crashChunk      = 512 << 10
-	crashCheckpoint = 1 << 20
-)
-
-func (c crashFetcher) FreeBytes(string) (int64, error) { return 1 << 40, nil }
-
-func (c crashFetcher) Fetch(_ context.Context, f Fetch) error {
-	err := c.fetch(f)
-	if err == nil || ota.FaultOf(err).Code == ota.CodeJournal {
-		return err
-	}
-	return ota.NewTransient(ota.CodeDownloadNetwork, fmt.Errorf("cannot download %q: %w", f.URL, err))
-}
-
-func (c crashFetcher) fetch(f Fetch) error {
-	data := crashFirmware().artifacts[crashCode(f.URL)]
-	total := int64(len(data))
-	file, err := c.fs.OpenFile(f.Path, osReadWriteCreate, 0o600)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err := c.fs.SyncDir(filepath.Dir(f.Path)); err != nil {
-		return err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	done := f.From.SyncedBytes
-	if f.From.URL != f.URL || done > info.Size() {
-		done = 0
-	}
-	if err := file.Truncate(done); err != nil {
-		return err
-	}
-	fresh := done == 0
-	for done < total {
-		n := min(crashChunk, total-done)
-		if _, err := file.WriteAt(data[done:done+n], done); err != nil {
-			return err
-		}
-		done += n
-		if done%crashCheckpoint != 0 && done != total {
-			continue
-		}
-		if err := errors.Join(file.Sync(), file.DropCache()); err != nil {
-			return err
-		}
-		if err := f.Save(ota.Checkpoint{URL: f.URL, Validator: `"1"`, SyncedBytes: done, TotalBytes: total}); err != nil {
-			return err
-		}
-		if fresh {
-			return errors.New("connection reset by peer")
-		}
-	}
-	return nil
-}
-
-// crashCode is the version that a URL brings.
-func crashCode(url string) (code int64) {
-	_, _ = fmt.Sscanf(path.Base(url), "%d.swu", &code) // else 0, which there is none of
-	return code
 }
 
 // nameless tells whether a directory may be lost that was made although making

@@ -16,10 +16,9 @@ import (
 )
 
 const (
-	osReadWriteCreate = os.O_RDWR | os.O_CREATE
-	journalName       = "journal.db"
-	journalPage       = 4096
-	tornMeta          = crashfs.How("torn-meta") // all data, but the meta page that commits it is torn
+	journalName = "journal.db"
+	journalPage = 4096
+	tornMeta    = crashfs.How("torn-meta") // all data, but the meta page that commits it is torn
 )
 
 // crashJournal is the real journal whose commits are durable calls.

@@ -36,6 +36,7 @@ var (
 // holds what it does to what the page says. The page has every pair; "any"
 // stands for what has no row of its own.
 func TestRecoveryPage(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile(recoveryPage)
 	must(t, err)
 	rows := map[[2]string][2]string{}
