@@ -35,7 +35,7 @@ var level = map[string]int{
 }
 
 // forTests are packages that only tests, the lab and each other may import.
-var forTests = regexp.MustCompile(`(^|/)(\w*test|lab|rootfs)$`)
+var forTests = regexp.MustCompile(`(^|/)(\w*test|lab|rootfs|crashfs)$`)
 
 type pkg struct {
 	doc     string
