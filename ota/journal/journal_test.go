@@ -63,7 +63,7 @@ func TestCommitAndLoad(t *testing.T) {
 	j := open(t, dir)
 	record := ota.Record{ID: "u1", Phase: ota.PhaseInstalling, Offer: ota.Offer{VersionCode: 1 << 60, URL: "http://h/ä"},
 		Failure: &ota.Failure{Code: ota.CodeBoard, Text: "line\none"}, StartedAt: testTime, Attempts: 3}
-	box := ota.Box{Floor: "1.2", LastGood: testTime, Offset: -time.Hour, Bad: []ota.BadOffer{{Key: "2.0\x00http://h", Code: ota.CodeUnhealthy}}}
+	box := ota.Box{Floor: "1.2", LastGood: testTime, Bad: []ota.BadOffer{{Key: "2.0\x00http://h", Code: ota.CodeUnhealthy}}}
 	commit(t, j, Change{Update: &record})
 	commit(t, j, Change{Box: &box, Events: []Event{event(1, false)}, Command: "c1"})
 	check := func(j *Journal) {
