@@ -211,7 +211,7 @@ func crashConfig() *config.Config {
 // crashClock tells a time at which the certificates are valid: in a bubble it
 // is the year 2000.
 func crashClock() *Clock {
-	ahead := crashFirmware().at.Sub(time.Now())
+	ahead := time.Until(crashFirmware().at)
 	return &Clock{Local: func() time.Time { return time.Now().Add(ahead) }}
 }
 
@@ -227,7 +227,6 @@ func (b *crashBox) nameless() bool {
 // ending is how a life ended.
 type ending struct {
 	kind      string
-	version   int64
 	powerOns  int
 	recovered int
 	wrong     []string

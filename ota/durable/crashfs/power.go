@@ -54,6 +54,9 @@ const Rot How = "rot"
 
 var faults = map[How]error{EIO: syscall.EIO, EIOKept: syscall.EIO, ENOSPC: syscall.ENOSPC, EROFS: syscall.EROFS}
 
+// Fails tells whether the call fails and the power stays.
+func (h How) Fails() bool { return faults[h] != nil }
+
 // Cut is a mishap at one durable call.
 type Cut struct {
 	Call int // the number of the call, from 1
