@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"otad/ota"
 	"otad/ota/durable"
@@ -121,7 +122,7 @@ func forgetOld(path, justKept string) error {
 }
 
 func openFault(path string, err error) error {
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return ota.NewRefused(ota.CodeLocked, fmt.Errorf("cannot open journal %q: another otad has it open", path))
 	}
 	return fault("open", err)
@@ -215,7 +216,7 @@ func checkFile(path string) error {
 	}
 	defer f.Close()
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		return bbolt.ErrTimeout
+		return bolterrors.ErrTimeout
 	} else if err != nil {
 		return err
 	}
