@@ -13,7 +13,7 @@ import (
 
 func verifyCommand() cli.Command {
 	return cli.Command{
-		Name: "verify", Args: "--trust CA.pem [--trust MORE.pem]... FILE.swu",
+		Name: "verify", Args: "--trust CA.pem [--trust MORE.pem]... [--purpose emailProtection|codeSigning] FILE.swu",
 		Summary: "check signature and every payload; exit 12 when not trusted", Run: verify,
 	}
 }
@@ -22,6 +22,7 @@ func verify(ctx context.Context, env cli.Env, args []string) error {
 	var bundles list
 	flags := cli.Flags("verify")
 	flags.Var(&bundles, "trust", "PEM bundle of trusted certificates, CRLs and RSA public keys; repeat for more")
+	purpose := flags.String("purpose", "", "what the signer's certificate must be for: emailProtection or codeSigning; without it, either")
 	operands, err := cli.Parse(flags, args, 1, 1)
 	if err != nil {
 		return err
@@ -32,6 +33,9 @@ func verify(ctx context.Context, env cli.Env, args []string) error {
 	trust, err := loadTrust(bundles)
 	if err != nil {
 		return err
+	}
+	if trust, err = trust.For(*purpose); err != nil {
+		return cli.Usagef("%v", err)
 	}
 	f, a, err := openArtifact(operands[0])
 	if err != nil {

@@ -183,6 +183,34 @@ func TestWhoIsTrusted(t *testing.T) {
 			}
 		})
 	}
+	t.Run("purpose", func(t *testing.T) {
+		for _, tt := range []struct {
+			purpose string
+			has     []x509.ExtKeyUsage
+			good    bool
+		}{
+			{PurposeEmailProtection, []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, true},
+			{PurposeEmailProtection, []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, false},
+			{PurposeCodeSigning, []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, true},
+			{PurposeCodeSigning, []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, false},
+			{PurposeCodeSigning, []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageCodeSigning}, true},
+			{PurposeCodeSigning, nil, true},
+		} {
+			id := issue(t, "Signer", newKey(t, "p256"), &ca, usage(tt.has...))
+			sig, err := Signer{Key: id.key, Certificate: id.cert}.Sign([]byte(content))
+			must(t, err)
+			trust, err := ParseTrust(ca.pem())
+			must(t, err)
+			trust, err = trust.For(tt.purpose)
+			must(t, err)
+			if _, err = trust.verify([]byte(content), sig, now); (err == nil) != tt.good {
+				t.Errorf("%s with %v: %v", tt.purpose, tt.has, err)
+			}
+		}
+		if _, err := theWorld().trust.For("serverAuth"); err == nil {
+			t.Error("a purpose that is none was taken")
+		}
+	})
 	t.Run("the signer itself is the anchor", func(t *testing.T) {
 		sig, err := Signer{Key: selfSigned.key, Certificate: selfSigned.cert}.Sign([]byte(content))
 		must(t, err)

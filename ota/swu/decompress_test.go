@@ -213,3 +213,41 @@ func TestDecryptRefuses(t *testing.T) {
 		t.Errorf("a key prints as %v", key)
 	}
 }
+
+// Whatever comes in, no more comes out than was declared, and errors have a
+// kind.
+func FuzzDecompress(f *testing.F) {
+	plain := bytes.Repeat([]byte("some text "), 50)
+	f.Add(byte(0), xzOf(f, plain, xz.WriterConfig{DictCap: 4096}))
+	for i, kind := range []string{KindXZ, KindLZ4, KindZlib, KindZstd} {
+		f.Add(byte(i), []byte{})
+		if kind == KindZlib || kind == KindZstd {
+			var b bytes.Buffer
+			_, err := Compress(&b, bytes.NewReader(plain), kind)
+			must(f, err)
+			f.Add(byte(i), b.Bytes())
+		}
+	}
+	// A block of literals, one with a match that overlaps itself, one raw.
+	for _, block := range []string{"\x05\x00\x00\x00\x40abcd", "\x09\x00\x00\x00\x1fa\x01\x00\x10\x50bcdef"[:13], "\x03\x00\x00\x80abc"} {
+		header := "\x60\x40"
+		f.Add(byte(1), []byte("\x04\x22\x4d\x18"+header+string([]byte{byte(xxh32Of([]byte(header)) >> 8)})+block+"\x00\x00\x00\x00"))
+	}
+	f.Fuzz(func(t *testing.T, which byte, stored []byte) {
+		const limit = 64 << 10
+		kind := []string{KindXZ, KindLZ4, KindZlib, KindZstd}[which%4]
+		i := Image{Filename: "img", Compressed: kind, DecompressedBytes: limit, SHA256: emptyHash}
+		r, err := i.Plain(bytes.NewReader(stored), nil)
+		if err == nil {
+			var n int64
+			n, err = io.Copy(io.Discard, r)
+			if n > limit {
+				t.Errorf("%d bytes came out", n)
+			}
+			must(t, r.Close())
+		}
+		if err != nil && KindOf(err) == "" {
+			t.Errorf("no kind: %v", err)
+		}
+	})
+}

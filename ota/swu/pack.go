@@ -153,11 +153,21 @@ func Pack(w io.Writer, m Manifest, s Signer) error {
 	if err != nil {
 		return err
 	}
-	out := &archiveWriter{w: w}
-	if err := out.addSigned(description, s); err != nil {
+	signature, err := s.Sign(description)
+	if err != nil {
 		return err
 	}
-	for _, p := range m.Payloads {
+	return Assemble(w, description, signature, m.Payloads)
+}
+
+// Assemble writes an artifact of its parts. Without a signature it is one that
+// still has to be signed: no box takes it.
+func Assemble(w io.Writer, description, signature []byte, payloads []Payload) error {
+	out := &archiveWriter{w: w}
+	if err := out.addHead(description, signature); err != nil {
+		return err
+	}
+	for _, p := range payloads {
 		e := Entry{Name: p.Filename, SizeBytes: p.Stored.SizeBytes, Checksum: p.Stored.Checksum, HasChecksum: true}
 		if err := out.add(e, p.Content); err != nil {
 			return err
@@ -169,11 +179,21 @@ func Pack(w io.Writer, m Manifest, s Signer) error {
 // Resign writes the artifact a again with another signature over the same
 // description. Payloads are copied, their check sums verified.
 func Resign(w io.Writer, a *Archive, s Signer) error {
+	signature, err := s.Sign(a.description)
+	if err != nil {
+		return err
+	}
+	return Attach(w, a, signature)
+}
+
+// Attach is [Resign] with a signature that was made elsewhere. It does not
+// verify it.
+func Attach(w io.Writer, a *Archive, signature []byte) error {
 	if _, err := ParseDescription(a.description); err != nil {
 		return err
 	}
 	out := &archiveWriter{w: w}
-	if err := out.addSigned(a.description, s); err != nil {
+	if err := out.addHead(a.description, signature); err != nil {
 		return err
 	}
 	for _, e := range a.entries {
@@ -187,18 +207,19 @@ func Resign(w io.Writer, a *Archive, s Signer) error {
 	return out.finish()
 }
 
-func (w *archiveWriter) addSigned(description []byte, s Signer) error {
-	if len(description) > MaxDescriptionBytes {
-		return fmt.Errorf("cannot pack: the description has %d bytes, more than %d", len(description), MaxDescriptionBytes)
-	}
-	signature, err := s.Sign(description)
-	if err != nil {
-		return err
+// addHead writes the description and, unless it is nil, the signature.
+func (w *archiveWriter) addHead(description, signature []byte) error {
+	if len(description) > MaxDescriptionBytes || len(signature) > MaxSignatureBytes {
+		return fmt.Errorf("cannot pack: the description has %d bytes, the signature %d, more than %d or %d",
+			len(description), len(signature), MaxDescriptionBytes, MaxSignatureBytes)
 	}
 	for _, part := range []struct {
 		name  string
 		bytes []byte
 	}{{DescriptionName, description}, {SignatureName, signature}} {
+		if part.bytes == nil {
+			continue
+		}
 		e := Entry{Name: part.name, SizeBytes: int64(len(part.bytes)), Checksum: byteSum(part.bytes), HasChecksum: true}
 		if err := w.add(e, bytes.NewReader(part.bytes)); err != nil {
 			return err

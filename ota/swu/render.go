@@ -39,6 +39,8 @@ func renderValue(b *bytes.Buffer, n *node, depth int) {
 		b.WriteString("\n" + indent(depth) + end)
 	case stringNode:
 		b.WriteString(quoteLibconfig(n.text))
+	case floatNode:
+		b.WriteString(n.text)
 	case intNode:
 		fmt.Fprintf(b, "%dL", n.number)
 	default:
@@ -83,6 +85,12 @@ func renderJSON(b *bytes.Buffer, n *node, depth int) {
 		open, end = "[", "]"
 	case stringNode:
 		b.Write(quoteJSON(n.text))
+		return
+	case floatNode:
+		b.WriteString(n.text)
+		return
+	case nullNode:
+		b.WriteString("null")
 		return
 	case intNode:
 		fmt.Fprint(b, n.number)

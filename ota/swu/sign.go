@@ -16,7 +16,8 @@ import (
 
 // Signer is who signs artifacts.
 type Signer struct {
-	Key           crypto.Signer // RSA or ECDSA; may live in an HSM
+	// Key is RSA or ECDSA; nil when it is elsewhere, see [Signer.ToSign].
+	Key           crypto.Signer
 	Certificate   *x509.Certificate
 	Intermediates []*x509.Certificate // between it and the trusted CA
 }
@@ -26,11 +27,14 @@ type Signer struct {
 // signing time: it would be self-asserted, and the same input shall give the
 // same bytes. That holds for RSA, and for ECDSA with a key in memory (RFC 6979).
 func (s Signer) Sign(description []byte) ([]byte, error) {
-	hash, digestID, signatureID, err := s.algorithms()
-	if err != nil {
-		return nil, err
+	if s.Key == nil {
+		return nil, errors.New("cannot sign: there is no key")
 	}
-	attributes, err := signedAttributes(sum(hash, description))
+	public, ok := s.Key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(s.Certificate.PublicKey) {
+		return nil, errors.New("cannot sign: the key does not belong to the certificate")
+	}
+	attributes, hash, err := s.ToSign(description)
 	if err != nil {
 		return nil, err
 	}
@@ -43,29 +47,55 @@ func (s Signer) Sign(description []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot sign: %w", err)
 	}
+	return s.Assemble(description, signature)
+}
+
+// ToSign returns the bytes that a key which is elsewhere, in an HSM or on a
+// machine without a network, has to sign, and the digest to do it with: RSA
+// with PKCS#1 v1.5, or ECDSA with its signature in DER. What comes back goes to
+// [Signer.Assemble].
+func (s Signer) ToSign(description []byte) ([]byte, crypto.Hash, error) {
+	hash, _, _, err := s.algorithms()
+	if err != nil {
+		return nil, 0, err
+	}
+	attributes, err := signedAttributes(sum(hash, description))
+	return attributes, hash, err
+}
+
+// Assemble makes the CMS message of a description and the signature over its
+// [Signer.ToSign]. A signature that is not by the certificate's key is an error.
+func (s Signer) Assemble(description, signature []byte) ([]byte, error) {
+	_, digestID, signatureID, err := s.algorithms()
+	if err != nil {
+		return nil, err
+	}
+	attributes, _, err := s.ToSign(description)
+	if err != nil {
+		return nil, err
+	}
 	id, err := asn1.Marshal(issuerAndSerial{Issuer: asn1.RawValue{FullBytes: s.Certificate.RawIssuer}, Serial: s.Certificate.SerialNumber})
 	if err != nil {
 		return nil, err
 	}
 	attributes[0] = 0xa0 // [0] IMPLICIT in place of SET
-	return s.marshal(digestID, signerInfo{
+	info := signerInfo{
 		Version:            1,
 		ID:                 asn1.RawValue{FullBytes: id},
 		DigestAlgorithm:    digestID,
 		SignedAttributes:   asn1.RawValue{FullBytes: attributes},
 		SignatureAlgorithm: signatureID,
 		Signature:          signature,
-	})
+	}
+	if err := info.verifyContent(description, s.Certificate); err != nil {
+		return nil, fmt.Errorf("cannot sign: the certificate of %q does not fit: %w", nameOf(s.Certificate), err)
+	}
+	return s.marshal(digestID, info)
 }
 
-// algorithms picks the digest that suits the key and checks that key and
-// certificate belong together.
+// algorithms picks the digest that suits the certificate's key.
 func (s Signer) algorithms() (hash crypto.Hash, digest, signature pkix.AlgorithmIdentifier, err error) {
-	public, ok := s.Key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(s.Certificate.PublicKey) {
-		return 0, digest, signature, errors.New("cannot sign: the key does not belong to the certificate")
-	}
-	switch k := s.Key.Public().(type) {
+	switch k := s.Certificate.PublicKey.(type) {
 	case *rsa.PublicKey:
 		if k.N.BitLen() < minRSABits {
 			return 0, digest, signature, fmt.Errorf("cannot sign: an RSA key needs at least %d bits", minRSABits)

@@ -21,6 +21,32 @@ type Trust struct {
 	roots   *x509.CertPool
 	revoked []*x509.RevocationList
 	keys    []*rsa.PublicKey
+	usages  []x509.ExtKeyUsage
+}
+
+// The purposes to which [Trust.For] can narrow a trust, as SWUpdate's option
+// --cert-purpose names them.
+const (
+	PurposeEmailProtection = "emailProtection" // SWUpdate's default
+	PurposeCodeSigning     = "codeSigning"
+)
+
+// For returns the same trust that believes only certificates made for one
+// purpose, or, with "", for either of them. A certificate that names no purpose
+// at all may sign too, as in OpenSSL.
+func (t *Trust) For(purpose string) (*Trust, error) {
+	narrowed := *t
+	switch purpose {
+	case "":
+		narrowed.usages = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageCodeSigning}
+	case PurposeEmailProtection:
+		narrowed.usages = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}
+	case PurposeCodeSigning:
+		narrowed.usages = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+	default:
+		return nil, fmt.Errorf("cannot narrow trust: purpose %q is neither %s nor %s", purpose, PurposeEmailProtection, PurposeCodeSigning)
+	}
+	return &narrowed, nil
 }
 
 // ParseTrust reads PEM bundles: CERTIFICATE (a CA, or the very certificate of a
@@ -44,7 +70,7 @@ func ParseTrust(pemBundles ...[]byte) (*Trust, error) {
 	if len(t.anchors) == 0 && len(t.keys) == 0 {
 		return nil, errors.New("cannot read trust bundles: there is no certificate and no public key in them")
 	}
-	return t, nil
+	return t.For("")
 }
 
 func (t *Trust) add(block *pem.Block) error {
@@ -123,11 +149,6 @@ func (t *Trust) verifySigner(m *message, s *signerInfo, description []byte, at t
 	return c, t.judge(c, m.certificates, at)
 }
 
-// signerUsages are the extended key usages that a signer's certificate may
-// have; one that has none at all may sign too, as in OpenSSL. SWUpdate wants
-// emailProtection unless it is configured for codeSigning.
-var signerUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection, x509.ExtKeyUsageCodeSigning}
-
 // judge decides whether a certificate may sign artifacts for us at the given
 // time: a chain to an anchor, every certificate of it within its time, its
 // purpose and not revoked.
@@ -144,7 +165,7 @@ func (t *Trust) judge(c *x509.Certificate, others []*x509.Certificate, at time.T
 		intermediates.AddCert(o)
 	}
 	chains, err := c.Verify(x509.VerifyOptions{
-		Roots: t.roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: signerUsages,
+		Roots: t.roots, Intermediates: intermediates, CurrentTime: at, KeyUsages: t.usages,
 	})
 	if err != nil {
 		return explainChain(c, err, at)
@@ -182,7 +203,7 @@ func explainChain(c *x509.Certificate, err error, at time.Time) error {
 			return untrusted("the certificate of %q expired on %s, judged at %s", nameOf(bad), day(bad.NotAfter), day(at)).
 				withHint("sign the artifact again with a current certificate, or set the clock if it is wrong")
 		case invalid.Reason == x509.IncompatibleUsage:
-			return untrusted("the certificate of %q is not for signing: its extended key usage is neither emailProtection nor codeSigning", nameOf(bad))
+			return untrusted("the certificate of %q is not for signing: its extended key usage is not what this trust wants (emailProtection or codeSigning)", nameOf(bad))
 		}
 	}
 	return untrusted("it is signed by %q, issued by %q, whom this trust does not know: %w", nameOf(c), issuerOf(c), err).
