@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"otad/ota"
+	"otad/transport/console"
 	"otad/transport/console/consoletest"
 )
 
@@ -64,5 +67,63 @@ func TestPushResumes(t *testing.T) {
 	got, err := os.ReadFile(pushed.Path)
 	if err != nil || !bytes.Equal(got, file) {
 		t.Errorf("%v; the box has %d bytes, not those that were sent", err, len(got))
+	}
+}
+
+// What a power cut made of the unfinished file is noticed: it is sent from the
+// beginning.
+func TestPushAfterAPowerCut(t *testing.T) {
+	t.Parallel()
+	d := serve(t, &consoletest.Line{})
+	file := noise(200_000, 4)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := d.client()
+	_, err := c.Push(ctx, "fw.swu", bytes.NewReader(file), int64(len(file)), func(done, total int64) {
+		if done > total/2 {
+			cancel()
+		}
+	})
+	c.Close()
+	if err == nil {
+		t.Fatal("not interrupted")
+	}
+	parts, err := filepath.Glob(d.inbox + "/*.part")
+	if err != nil || len(parts) != 1 {
+		t.Fatalf("%q, %v", parts, err)
+	}
+	if err := os.WriteFile(parts[0], make([]byte, 100_000), 0o644); err != nil { // zeros, as file systems leave them
+		t.Fatal(err)
+	}
+	pushed, err := d.client().Push(t.Context(), "../../fw.swu", bytes.NewReader(file), int64(len(file)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pushed.Path != d.inbox+"/fw.swu" {
+		t.Errorf("the file is at %q", pushed.Path)
+	}
+	if got, err := os.ReadFile(pushed.Path); err != nil || !bytes.Equal(got, file) {
+		t.Errorf("%v; the box has %d bytes, not those that were sent", err, len(got))
+	}
+}
+
+func TestPushIsRefused(t *testing.T) {
+	t.Parallel()
+	d := serve(t, &consoletest.Line{}, func(o *console.Options) { o.Inbox.MaxBytes = 1000 })
+	c := d.client()
+	push := func(size int) error {
+		_, err := c.Push(t.Context(), "fw.swu", bytes.NewReader(make([]byte, size)), int64(size), nil)
+		return err
+	}
+	if err := push(1001); err == nil || ota.FaultOf(err).Code != ota.CodeFirmwareTooLarge {
+		t.Errorf("too large: %v", err)
+	}
+	if err := push(1000); err != nil {
+		t.Error(err)
+	}
+	if err := c.Do(t.Context(), console.Request{Verb: "upgrade"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := push(1000); err == nil || ota.FaultOf(err).Code != ota.CodeBusy {
+		t.Errorf("while an update is under way: %v", err)
 	}
 }
