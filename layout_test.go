@@ -165,12 +165,14 @@ var (
 		"github.com/eclipse/paho.mqtt.golang",
 		"github.com/klauspost/compress",
 		"github.com/pelletier/go-toml/v2",
+		"github.com/ulikunitz/xz",
 		"go.bug.st/serial",
 		"go.etcd.io/bbolt",
 		"golang.org/x/sys",
 	}
 	labModules = []string{
 		"github.com/diskfs/go-diskfs",
+		"github.com/gorilla/websocket",
 		"github.com/mochi-mqtt/server/v2",
 	}
 )
