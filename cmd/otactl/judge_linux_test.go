@@ -169,21 +169,6 @@ func TestCompatibilityPage(t *testing.T) {
 	}
 }
 
-// program finds an outside program; without it the test is skipped, or fails
-// in CI.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 // build packs the artifact of a row by hand, so that it may be wrong.
 func (row judged) build(t *testing.T, keys *keyring, p places) []byte {
 	t.Helper()

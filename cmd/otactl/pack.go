@@ -16,7 +16,7 @@ import (
 func packCommand() cli.Command {
 	return cli.Command{
 		Name:    "pack",
-		Args:    "--key K --cert C [--model M [--revision R]...] --version V --image NAME=FILE [--device copy1=DEV,copy2=DEV] [--compress zstd|zlib|none] -o OUT.swu",
+		Args:    "{--key K --cert C | --unsigned} {--from sw-description | [--model M [--revision R]...] --version V --image NAME=FILE [--device copy1=DEV,copy2=DEV] [--compress zstd|zlib|none]} -o OUT.swu",
 		Summary: "make a signed artifact", Run: pack,
 	}
 }
@@ -30,6 +30,8 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // packOptions is the command line of pack.
 type packOptions struct {
 	key, cert, out, compress   string
+	from                       string
+	unsigned                   bool
 	images, devices, revisions list
 	manifest                   swu.Manifest
 }
@@ -39,9 +41,14 @@ func pack(ctx context.Context, env cli.Env, args []string) error {
 	if err != nil {
 		return err
 	}
-	signer, err := loadSigner(o.key, o.cert)
-	if err != nil {
-		return err
+	var signer swu.Signer
+	if !o.unsigned {
+		if signer, err = loadSigner(o.key, o.cert); err != nil {
+			return err
+		}
+	}
+	if o.from != "" {
+		return packFrom(ctx, env, o, signer)
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(o.out), ".otactl-pack-*")
 	if err != nil {
@@ -56,11 +63,75 @@ func pack(ctx context.Context, env cli.Env, args []string) error {
 		defer p.Content.(io.Closer).Close()
 		o.manifest.Payloads = append(o.manifest.Payloads, p)
 	}
-	err = writeWhole(o.out, func(w io.Writer) error { return swu.Pack(w, o.manifest, signer) })
+	description, err := o.manifest.Describe()
 	if err != nil {
 		return fault(err)
 	}
+	if err := assemble(env, o, description, signer, o.manifest.Payloads); err != nil {
+		return err
+	}
 	return summarize(env.Stdout, o)
+}
+
+// packFrom packs what an existing description names, taking the files as they
+// lie beside it.
+func packFrom(ctx context.Context, env cli.Env, o *packOptions, signer swu.Signer) error {
+	text, err := os.ReadFile(o.from)
+	if err != nil {
+		return err
+	}
+	description, payloads, err := swu.Fill(text, func(filename string) (swu.Payload, error) {
+		in, err := os.Open(filepath.Join(filepath.Dir(o.from), filename))
+		if err != nil {
+			return swu.Payload{}, err
+		}
+		m := newMeter(env.Stderr, "reading "+filename, fileBytes(in))
+		defer m.clear()
+		stored, err := swu.Compress(io.Discard, io.TeeReader(cancelReader{ctx, in}, m), swu.KindNone)
+		if err == nil {
+			_, err = in.Seek(0, io.SeekStart)
+		}
+		return swu.Payload{Stored: stored, Content: in}, err
+	})
+	for _, p := range payloads {
+		defer p.Content.(io.Closer).Close()
+	}
+	if err != nil {
+		return fault(err)
+	}
+	o.manifest.Payloads = payloads
+	if err := assemble(env, o, description, signer, payloads); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.Stdout, "%s: %d payloads as %s says\n", o.out, len(payloads), o.from)
+	return nil
+}
+
+// assemble signs and writes the artifact.
+func assemble(env cli.Env, o *packOptions, description []byte, signer swu.Signer, payloads []swu.Payload) (err error) {
+	var signature []byte
+	if !o.unsigned {
+		if signature, err = signer.Sign(description); err != nil {
+			return err
+		}
+	}
+	total := int64(0)
+	for _, p := range payloads {
+		total += p.Stored.SizeBytes
+	}
+	m := newMeter(env.Stderr, "writing", total)
+	defer m.clear()
+	return fault(writeWhole(o.out, func(w io.Writer) error {
+		return swu.Assemble(io.MultiWriter(w, m), description, signature, payloads)
+	}))
+}
+
+func fileBytes(f *os.File) int64 {
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
 }
 
 func parsePack(env cli.Env, args []string) (*packOptions, error) {
@@ -76,22 +147,45 @@ func parsePack(env cli.Env, args []string) (*packOptions, error) {
 	fs.Var(&o.devices, "device", "[NAME:]copy1=DEV,copy2=DEV: the image's targets; without it, the idle slot")
 	fs.StringVar(&o.compress, "compress", swu.KindZstd, "zstd, zlib or none")
 	fs.BoolVar(&o.manifest.JSON, "json-description", false, "write the description in JSON")
+	fs.StringVar(&o.from, "from", "", "a sw-description to complete with hashes and sizes; the files it names lie beside it, as they shall be stored")
+	fs.BoolVar(&o.unsigned, "unsigned", false, "leave the signature to otactl sign")
 	fs.StringVar(&o.out, "o", "", "the artifact to write")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return nil, err
 	}
-	for _, needed := range []struct{ name, value string }{
-		{"--key", o.key}, {"--cert", o.cert}, {"--version", o.manifest.Version}, {"--image", o.images.String()}, {"-o", o.out},
-	} {
-		if needed.value == "" {
-			return nil, cli.Usagef("%s is missing", needed.name)
-		}
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	if _, known := suffixes[o.compress]; !known {
 		return nil, cli.Usagef("--compress is %q, not zstd, zlib or none", o.compress)
 	}
 	o.manifest.Revisions = o.revisions
 	return o, nil
+}
+
+// check demands what is needed, and not what would have no effect.
+func (o *packOptions) check() error {
+	for _, option := range []struct {
+		name, value  string
+		needed, used bool
+	}{
+		{"--key", o.key, !o.unsigned, !o.unsigned},
+		{"--cert", o.cert, !o.unsigned, !o.unsigned},
+		{"--version", o.manifest.Version, o.from == "", o.from == ""},
+		{"--image", o.images.String(), o.from == "", o.from == ""},
+		{"--model", o.manifest.Model, false, o.from == ""},
+		{"--revision", o.revisions.String(), false, o.from == ""},
+		{"--device", o.devices.String(), false, o.from == ""},
+		{"-o", o.out, true, true},
+	} {
+		switch {
+		case option.needed && option.value == "":
+			return cli.Usagef("%s is missing", option.name)
+		case !option.used && option.value != "":
+			return cli.Usagef("%s has no effect with --from or --unsigned", option.name)
+		}
+	}
+	return nil
 }
 
 // suffixes are what a compressed file's name ends in.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -73,39 +72,4 @@ func loadTrust(bundles []string) (*swu.Trust, error) {
 		texts = append(texts, b)
 	}
 	return swu.ParseTrust(texts...)
-}
-
-func signCommand() cli.Command {
-	return cli.Command{
-		Name: "sign", Args: "--key K --cert C FILE.swu -o OUT.swu",
-		Summary: "sign an artifact's description again, with another key", Run: sign,
-	}
-}
-
-func sign(_ context.Context, env cli.Env, args []string) error {
-	flags := cli.Flags("sign")
-	key := flags.String("key", "", "PEM private key of the signer")
-	cert := flags.String("cert", "", "PEM certificate of the signer, intermediates behind it")
-	out := flags.String("o", "", "the artifact to write")
-	operands, err := cli.Parse(flags, args, 1, 1)
-	if err != nil {
-		return err
-	}
-	if *key == "" || *cert == "" || *out == "" {
-		return cli.Usagef("--key, --cert or -o is missing")
-	}
-	signer, err := loadSigner(*key, *cert)
-	if err != nil {
-		return err
-	}
-	f, a, err := openArtifact(operands[0])
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := writeWhole(*out, func(w io.Writer) error { return swu.Resign(w, a, signer) }); err != nil {
-		return fault(err)
-	}
-	fmt.Fprintf(env.Stdout, "%s: signed by %q\n", *out, signer.Certificate.Subject.CommonName)
-	return nil
 }

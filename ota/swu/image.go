@@ -79,7 +79,7 @@ func parseImage(section string, n *node) (Image, error) {
 			return image, lineError(Unsupported, c.line, "%q is not supported", name)
 		}
 	}
-	steps := []func(*node) error{image.readTexts, image.readType, image.readEncrypted, image.readNumbers, image.readProperties, image.readHash}
+	steps := []func(*node) error{image.readTexts, image.readEncrypted, image.readType, image.readNumbers, image.readProperties, image.readHash}
 	for _, step := range steps {
 		if err := step(n); err != nil {
 			return image, err
@@ -127,7 +127,7 @@ func (i *Image) readType(n *node) error {
 	switch {
 	case (i.Type == TypeRawFile || i.Type == TypeArchive) && i.Path == "":
 		return lineError(Unsupported, n.line, "a %s needs a path", i.Type)
-	case i.Section == SectionScripts && (i.Compressed != "" || n.child("encrypted") != nil):
+	case i.Section == SectionScripts && (i.Compressed != "" || i.Encrypted != ""):
 		return lineError(Unsupported, n.line, "scripts that are compressed or encrypted are not supported")
 	}
 	return nil
