@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -21,7 +22,6 @@ type tally struct {
 	story          string
 	calls          int
 	singles, pairs int
-	recovered      int
 	powerOns       int // the most
 	kinds          map[string]int
 	wrong          int
@@ -35,7 +35,8 @@ func TestCrash(t *testing.T) {
 	t.Parallel()
 	plan := os.Getenv("CRASH")
 	name, cuts, replay := strings.Cut(plan, "@")
-	var rows []tally
+	total := tally{story: "all", kinds: map[string]int{}}
+	fmt.Fprintf(t.Output(), tableHead, "story", "calls", "single", "double", "boots", "wrong", "seconds", "how it ends")
 	for _, s := range stories() {
 		if replay && s.name != name {
 			continue
@@ -50,11 +51,11 @@ func TestCrash(t *testing.T) {
 		if plan != "all" {
 			singles, doubles = sample(singles, 36), sample(doubles, 12)
 		}
-		rows = append(rows, s.tryAll(t, singles, doubles))
+		row := s.tryAll(t, singles, doubles)
+		row.print(t.Output())
+		total.plus(row)
 	}
-	if !replay {
-		printTable(t, rows)
-	}
+	total.print(t.Output())
 }
 
 // sample chooses n states, always the same ones.
@@ -103,7 +104,6 @@ var anyID = regexp.MustCompile(`[A-Z2-7]{12}`)
 
 func (sum *tally) add(t *testing.T, s *story, cuts []crashfs.Cut, e ending) {
 	sum.kinds[e.kind]++
-	sum.recovered += min(1, e.recovered)
 	sum.powerOns = max(sum.powerOns, e.powerOns)
 	first := cuts[0].Call - s.told.from.made - 1
 	want := s.told.calls[first].Name
@@ -153,26 +153,25 @@ func parseCuts(t *testing.T, text string) (cuts []crashfs.Cut) {
 	return cuts
 }
 
-// printTable says what was tried and how it ended.
-func printTable(t *testing.T, rows []tally) {
-	var out strings.Builder
-	fmt.Fprintf(&out, "\n%-22s %6s %7s %7s %6s %6s %8s  %s\n", "story", "calls", "single", "double", "boots", "wrong", "seconds", "how it ends")
-	total := tally{story: "all", kinds: map[string]int{}}
-	line := func(r tally) {
-		fmt.Fprintf(&out, "%-22s %6d %7d %7d %6d %6d %8.1f ", r.story, r.calls, r.singles, r.pairs, r.powerOns, r.wrong, r.took.Seconds())
-		for _, kind := range slices.Sorted(maps.Keys(r.kinds)) {
-			fmt.Fprintf(&out, " %d %s;", r.kinds[kind], kind)
-		}
-		fmt.Fprintln(&out)
+// The table says what was tried and how it ended, a row for each story.
+const (
+	tableHead = "%-22s %6s %7s %7s %6s %6s %8s  %s\n"
+	tableRow  = "%-22s %6d %7d %7d %6d %6d %8.1f "
+)
+
+func (sum *tally) print(out io.Writer) {
+	fmt.Fprintf(out, tableRow, sum.story, sum.calls, sum.singles, sum.pairs, sum.powerOns, sum.wrong, sum.took.Seconds())
+	for _, kind := range slices.Sorted(maps.Keys(sum.kinds)) {
+		fmt.Fprintf(out, " %d %s;", sum.kinds[kind], kind)
 	}
-	for _, r := range rows {
-		line(r)
-		total.calls, total.singles, total.pairs = total.calls+r.calls, total.singles+r.singles, total.pairs+r.pairs
-		total.powerOns, total.wrong, total.took = max(total.powerOns, r.powerOns), total.wrong+r.wrong, total.took+r.took
-		for kind, n := range r.kinds {
-			total.kinds[kind] += n
-		}
+	fmt.Fprintln(out)
+}
+
+// plus adds another story's.
+func (sum *tally) plus(r tally) {
+	sum.calls, sum.singles, sum.pairs = sum.calls+r.calls, sum.singles+r.singles, sum.pairs+r.pairs
+	sum.powerOns, sum.wrong, sum.took = max(sum.powerOns, r.powerOns), sum.wrong+r.wrong, sum.took+r.took
+	for kind, n := range r.kinds {
+		sum.kinds[kind] += n
 	}
-	line(total)
-	fmt.Fprint(t.Output(), out.String())
 }
