@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"otad/ota"
@@ -72,6 +73,9 @@ type meter struct {
 // meterEvery is how often the line is drawn again.
 const meterEvery = 100 * time.Millisecond
 
+// meterCells is how wide the bar is.
+const meterCells = 24
+
 func newMeter(stderr io.Writer, what string, total int64) *meter {
 	m := &meter{what: what, total: total}
 	if f, ok := stderr.(*os.File); ok && isTerminal(f) && os.Getenv("TERM") != "dumb" {
@@ -97,7 +101,9 @@ func (m *meter) set(done int64) {
 		return
 	}
 	m.last = time.Now()
-	fmt.Fprintf(m.w, "\r%s: %3d %% of %s ", m.what, 100*done/max(1, m.total), sizeText(m.total))
+	share := min(1, float64(done)/float64(max(1, m.total)))
+	bar := strings.Repeat("#", int(share*meterCells)) + strings.Repeat(".", meterCells-int(share*meterCells))
+	fmt.Fprintf(m.w, "\r%s [%s] %3.0f %% of %s ", m.what, bar, 100*share, sizeText(m.total))
 }
 
 // clear takes the line away again.
