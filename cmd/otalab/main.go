@@ -21,5 +21,6 @@ func commands() []cli.Command {
 		{Name: "box", Args: "--dir DIR [--lab URL] [--device KEY] [--otad FILE]", Summary: "a box of the lab, made if it is new, until interrupted", Run: box},
 		{Name: "image", Args: "--code N [--name NAME] [--broken] [--otad FILE] -o FILE", Summary: "build a system image (squashfs) for a box", Run: image},
 		{Name: "publish", Args: "--lab URL --code N [--name NAME] [--type 1|2|3] FILE.swu", Summary: "offer an artifact to every box", Run: publish},
+		{Name: "fault", Args: "--lab URL --code N FAULT...", Summary: "make the host misbehave with a version; without FAULT: what it can", Run: fault},
 	}
 }

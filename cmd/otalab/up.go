@@ -94,6 +94,30 @@ func publish(ctx context.Context, env cli.Env, args []string) error {
 	return err
 }
 
+// fault makes the host of a running lab misbehave.
+func fault(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags("otalab fault")
+	url := fs.String("lab", "", "URL that `otalab up` printed")
+	code := fs.Int64("code", 0, "version code")
+	faults, err := cli.Parse(fs, args, 0, 8)
+	if err != nil {
+		return err
+	}
+	if len(faults) == 0 {
+		_, err := io.WriteString(env.Stdout, lab.FaultHelp())
+		return err
+	}
+	if *url == "" || *code <= 0 {
+		return cli.Usagef("--lab and --code are needed")
+	}
+	text, err := lab.MisbehaveAt(ctx, *url, *code, faults)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(env.Stdout, text)
+	return err
+}
+
 // image builds a system image.
 func image(_ context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otalab image")

@@ -43,8 +43,9 @@ type Server struct {
 	ca   []byte
 	http *http.Server
 
-	mu    sync.Mutex
-	files []*os.File // published; the host reads them until the end
+	mu     sync.Mutex
+	files  []*os.File // published; the host reads them until the end
+	byCode map[string]*downloadtest.File
 }
 
 // Start starts the servers. The caller closes them.
@@ -67,6 +68,7 @@ func Start(o Options) (*Server, error) {
 		Broker: broker,
 		dir:    o.Dir,
 		ca:     o.CA,
+		byCode: map[string]*downloadtest.File{},
 	}
 	// An application without a version: boxes that ask early are told that
 	// there is nothing for them, and not that nobody knows them.
@@ -75,6 +77,7 @@ func Start(o Options) (*Server, error) {
 	mux.Handle("/", s.API)
 	mux.Handle("/fw/", s.Host)
 	mux.HandleFunc("POST "+publishPath, s.servePublish)
+	mux.HandleFunc("POST "+faultPath, s.serveFault)
 	mux.HandleFunc("GET "+accessPath, s.serveAccess)
 	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go s.http.Serve(listener)
@@ -121,6 +124,9 @@ func (s *Server) Publish(r Release) (*downloadtest.File, error) {
 	}
 	path := fmt.Sprintf("/fw/%d/%s", r.Version.Code, filepath.Base(r.File))
 	file := s.Host.Add(path, content)
+	s.mu.Lock()
+	s.byCode[fmt.Sprint(r.Version.Code)] = file
+	s.mu.Unlock()
 	s.API.Publish(upgradelinktest.URL, URLKey,
 		upgradelinktest.Version{Code: r.Version.Code, Name: r.Version.Name, URL: s.URL + path, SizeBytes: content.SizeBytes},
 		upgradelinktest.Strategy{UpgradeType: int(r.Type)})
