@@ -64,7 +64,7 @@ func FuzzFrame(f *testing.F) {
 		if !validID([]byte(id)) || offset < 0 || total < offset || total >= 1<<62 || len(payload) > maxPayload {
 			return
 		}
-		line := append(append(before, '\n'), sent.append(nil)...)
+		line := append(append(bytes.Clone(before), '\n'), sent.append(nil)...)
 		frames, _, _ := sift(line)
 		if len(frames) == 0 {
 			t.Fatalf("lost: %q", line)

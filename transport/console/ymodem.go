@@ -222,23 +222,33 @@ func (y *ymodem) fill(ctx context.Context, p []byte) error {
 
 func (y *ymodem) byte(ctx context.Context, wait time.Duration) (byte, error) {
 	if len(y.rest) == 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case chunk, open := <-y.from:
-			if !open {
-				return 0, ota.NewTransient(CodeLine, errors.New("cannot receive: the port is gone"))
-			}
-			y.rest = chunk
-		case <-t.C:
-			return 0, errSilent
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		if err := y.wait(ctx, wait); err != nil {
+			return 0, err
 		}
 	}
 	b := y.rest[0]
 	y.rest = y.rest[1:]
 	return b, nil
+}
+
+// wait waits for bytes.
+func (y *ymodem) wait(ctx context.Context, wait time.Duration) error {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for len(y.rest) == 0 {
+		select {
+		case chunk, open := <-y.from:
+			if !open {
+				return ota.NewTransient(CodeLine, errors.New("cannot receive: the port is gone"))
+			}
+			y.rest = chunk
+		case <-t.C:
+			return errSilent
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // say answers the sender. A port that fails shows in what comes in.
