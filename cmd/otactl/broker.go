@@ -64,7 +64,7 @@ func (c *brokerCall) options() (mqtt.Options, error) {
 		return mqtt.Options{}, cli.Usagef("--prefix: %v", err)
 	}
 	o := mqtt.Options{Brokers: c.brokers, ClientID: "otactl-" + rand.Text()[:12], Username: c.user,
-		CleanSession: true, Backlog: brokerBacklog, ReconnectMax: 10 * time.Second, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
+		CleanSession: true, Onlooker: true, Backlog: brokerBacklog, ReconnectMax: 10 * time.Second, TLS: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if c.proto != "" {
 		o.TLS.NextProtos = []string{c.proto}
 	}

@@ -41,7 +41,7 @@ type fakeBox struct {
 	seen  map[string]bool
 }
 
-func newFakeBox(t *testing.T, broker *mqtttest.Broker, name string, ends ota.Phase, edit ...func(*control.Desk)) *fakeBox {
+func newFakeBox(t *testing.T, broker interface{ URL() string }, name string, ends ota.Phase, edit ...func(*control.Desk)) *fakeBox {
 	t.Helper()
 	b := &fakeBox{t: t, ends: ends, seen: map[string]bool{}, topics: boxreport.Topics{Prefix: "otad", Model: "stv1", Device: name},
 		state: boxreport.State{V: 1, Online: true, Model: "stv1", Device: name, Slot: "a", Version: ota.Version{Code: 1}, Phase: ota.PhaseIdle}}
@@ -51,12 +51,14 @@ func newFakeBox(t *testing.T, broker *mqtttest.Broker, name string, ends ota.Pha
 		e(b.desk)
 	}
 	b.desk.Open()
+	ctx, stop := context.WithCancel(context.Background())
+	go b.desk.Run(ctx)
 	up, opened := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	var err error
 	b.client, err = mqtt.Open(mqtt.Options{Brokers: []string{broker.URL()}, ClientID: "box-" + name, Subscriptions: b.topics.Commands(),
 		Will:    &transport.Message{Topic: b.topics.State(), QoS: 1, Retained: true, Payload: boxreport.Offline("stv1", name)},
-		Receive: func(m transport.Message) { <-opened; b.desk.Take(t.Context(), m.Topic, m.Payload) },
+		Receive: func(m transport.Message) { <-opened; b.desk.Take(ctx, m.Topic, m.Payload) },
 		OnUp:    func() { once.Do(func() { close(up) }) }})
 	if err != nil {
 		t.Fatal(err)
@@ -65,6 +67,7 @@ func newFakeBox(t *testing.T, broker *mqtttest.Broker, name string, ends ota.Pha
 	<-up
 	b.say(b.topics.State(), b.state, true)
 	t.Cleanup(func() {
+		stop()
 		b.acts.Wait()
 		closeBroker(b.client)
 	})

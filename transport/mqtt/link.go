@@ -157,14 +157,14 @@ func (l *link) lost() error {
 	return fmt.Errorf("%w: %w", transport.ErrOffline, l.cause)
 }
 
-// subscribe asks for filters with QoS 1 and returns those that were denied.
-func (l *link) subscribe(ctx context.Context, filters []string) (denied []string, err error) {
+// subscribe asks for filters and returns those that were denied.
+func (l *link) subscribe(ctx context.Context, filters []string, qos byte) (denied []string, err error) {
 	if len(filters) == 0 {
 		return nil, nil
 	}
 	wanted := make(map[string]byte)
 	for _, f := range filters {
-		wanted[f] = 1
+		wanted[f] = qos
 	}
 	token := l.client.SubscribeMultiple(wanted, nil).(*paho.SubscribeToken)
 	select {

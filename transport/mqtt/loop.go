@@ -116,7 +116,11 @@ func (c *Client) serve(ctx, abortable context.Context, broker *url.URL) (lived t
 func (c *Client) greet(ctx context.Context, l *link) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	denied, err := l.subscribe(ctx, c.opts.Subscriptions)
+	qos := byte(1)
+	if c.opts.Onlooker {
+		qos = 0
+	}
+	denied, err := l.subscribe(ctx, c.opts.Subscriptions, qos)
 	if err != nil {
 		return err
 	}

@@ -69,8 +69,12 @@ type Options struct {
 	Will *transport.Message
 	// Birth gives the messages to be published first on each connection.
 	Birth func() []transport.Message
-	// Subscriptions are topic filters, all with QoS 1.
+	// Subscriptions are topic filters, all with QoS 1; with Onlooker, QoS 0.
 	Subscriptions []string
+	// Onlooker is for those who look at many others: a broker lets only some
+	// 20 QoS 1 messages be under way to a client, queues some 1000 more and
+	// drops the rest (mosquitto's defaults), and a whole fleet says more at once.
+	Onlooker bool
 	// Receive gets the messages one after the other, never two at a time. While
 	// it runs, at most Backlog messages or 8 KiB for each of them wait; what
 	// comes beyond that is acknowledged, dropped and logged. Messages with more
