@@ -2,6 +2,7 @@ package mqtt_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -292,4 +293,75 @@ func settled() (goroutines int, memory uint64) {
 	var stats runtime.MemStats
 	runtime.ReadMemStats(&stats)
 	return runtime.NumGoroutine(), stats.HeapAlloc
+}
+
+// A broker that shares its port asks for the protocol by ALPN; a WebSocket
+// keeps to HTTP all the same.
+func TestALPN(t *testing.T) {
+	t.Parallel()
+	a, err := mqtttest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err := a.ServerPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for scheme, want := range map[string]string{"ssl": "x-amzn-mqtt-ca", "wss": "http/1.1"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			asked := make(chan []string, 10)
+			l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{MinVersion: tls.VersionTLS12,
+				GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+					asked <- hello.SupportedProtos
+					return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+				}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					conn.(*tls.Conn).Handshake()
+					conn.Close()
+				}
+			}()
+			opts := settings(scheme + "://" + l.Addr().String())
+			opts.TLS = a.ClientTLS(false)
+			opts.TLS.NextProtos = []string{"x-amzn-mqtt-ca"}
+			openBox(t, opts)
+			if got := wait(t, asked, "a TLS handshake"); len(got) > 1 || len(got) == 1 && got[0] != want || len(got) == 0 && scheme == "ssl" {
+				t.Errorf("asked for %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// What is far too large is dropped and acknowledged before it takes memory;
+// what follows arrives, and the log has one line.
+func TestHugeMessages(t *testing.T) {
+	onEachBroker(t, mqtttest.Config{}, func(t *testing.T, b broker) {
+		box := openBox(t, settings(b.URL()))
+		box.waitUp()
+		op := operator(t, b.URL())
+		huge := strings.Repeat("x", 1<<20)
+		for range 20 {
+			op.command(huge)
+		}
+		op.command("\xff\xfe not UTF-8")
+		op.command("after")
+		box.mustReceive("\xff\xfe not UTF-8") // for the receiver to judge
+		box.mustReceive("after")
+		if n := len(box.log.lines(t, "inbound MQTT messages were dropped")); n != 1 {
+			t.Errorf("%d lines in the log", n)
+		}
+	})
 }

@@ -135,6 +135,9 @@ func (a *Authority) RootPEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})
 }
 
+// ServerPEM is the broker's certificate and its key.
+func (a *Authority) ServerPEM() (certificate, key []byte, err error) { return encodePair(a.server) }
+
 // ClientPEM makes a certificate and its key for a client called name.
 func (a *Authority) ClientPEM(name string) (certificate, key []byte, err error) {
 	client := template(name)
@@ -143,6 +146,10 @@ func (a *Authority) ClientPEM(name string) (certificate, key []byte, err error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	return encodePair(pair)
+}
+
+func encodePair(pair tls.Certificate) (certificate, key []byte, err error) {
 	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
 	if err != nil {
 		return nil, nil, err
