@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,8 +151,8 @@ vars = ( { name = "colour"; value = ""; } );`, entry{"conf", "setting = 1\n"}, e
 	if got := read(t, s.data, "env"); strings.Contains(got, "HOME=") || strings.Contains(got, "GO") {
 		t.Errorf("the script saw our environment: %q", got)
 	}
-	if _, err := os.Stat(s.scripts); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the scripts are left: %v", err)
+	if left, err := os.ReadDir(s.scripts); err != nil || len(left) > 0 {
+		t.Errorf("the scripts are left: %v, %v", left, err)
 	}
 	if len(s.env.staged) != 1 || s.env.staged[0].Value != "new" || len(s.vars.staged) != 1 {
 		t.Errorf("staged %v and %v", s.env.staged, s.vars.staged)

@@ -14,7 +14,9 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
+	"syscall"
 
 	"otad/ota"
 	"otad/ota/swu"
@@ -231,19 +233,31 @@ func preserveAttributes(root *os.Root, name string, h *tar.Header) error {
 	return root.Chtimes(name, h.ModTime, h.ModTime)
 }
 
+// passing are the answers of a file system that may be another the next time.
+var passing = []error{syscall.EIO, syscall.EROFS, syscall.EDQUOT, syscall.ENOMEM, syscall.EBUSY}
+
 // fileFault classes what the file system answered; an error of the artifact
-// keeps its own class.
+// keeps its own class. What is left is about the artifact too: a directory that
+// is not there, an archive that is none.
 func fileFault(w work, err error) error {
 	var e *swu.Error
+	var f *ota.Fault
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &e):
+	case errors.As(err, &e), errors.As(err, &f):
 		return artifactFault(err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return ota.NewPermanent(ota.CodeBoard, fmt.Errorf("cannot install %q to %q: %w", w.image.Filename, w.image.Path, err))
+	cause := fmt.Errorf("cannot install %q to %q: %w", w.image.Filename, w.image.Path, err)
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return ota.NewTransient(ota.CodeNoSpace, cause)
+	case slices.ContainsFunc(passing, func(p error) bool { return errors.Is(err, p) }):
+		return ota.NewTransient(ota.CodeBoard, cause)
+	}
+	return ota.NewPermanent(ota.CodeArtifactUnsupported, cause)
 }
 
 // interrupted ends with its context.

@@ -23,8 +23,9 @@ import (
 // that otad is, with the environment given and no other, in a process group
 // that is killed when it takes too long.
 type Scripts struct {
-	// Dir is a directory of the engine's own, on a file system that lets
-	// programs run. It is emptied. Empty: scripts are refused.
+	// Dir is where each script gets a directory of its own for as long as it
+	// runs: on a file system that lets programs run, and best one that a restart
+	// empties. It is made if it is not there. Empty: scripts are refused.
 	Dir     string
 	Timeout time.Duration // of one run; must be above zero
 	Env     []string      // such as "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
@@ -61,11 +62,15 @@ func (p *Plan) runScripts(ctx context.Context, moment string) error {
 
 func (p *Plan) runScript(ctx context.Context, script swu.Image, moment string) error {
 	s := p.around.Scripts
-	if err := errors.Join(os.RemoveAll(s.Dir), os.MkdirAll(s.Dir, 0o700)); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return scriptFault(script, moment, err)
 	}
-	defer os.RemoveAll(s.Dir)
-	file, direct, err := p.unpackScript(script)
+	dir, err := os.MkdirTemp(s.Dir, "script-*")
+	if err != nil {
+		return scriptFault(script, moment, err)
+	}
+	defer os.RemoveAll(dir)
+	file, direct, err := p.unpackScript(script, dir)
 	if err != nil {
 		return err
 	}
@@ -80,7 +85,7 @@ func (p *Plan) runScript(ctx context.Context, script swu.Image, moment string) e
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	said := &tail{}
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.Dir, append([]string{}, s.Env...), said, said
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, append([]string{}, s.Env...), said, said
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // for a child that left the group and holds the pipe
@@ -99,15 +104,15 @@ func (p *Plan) runScript(ctx context.Context, script swu.Image, moment string) e
 	return scriptFault(script, moment, err)
 }
 
-// unpackScript writes the script to the private directory. One without a first
+// unpackScript writes the script to its own directory. One without a first
 // line that names its interpreter is the shell's.
-func (p *Plan) unpackScript(script swu.Image) (file string, direct bool, err error) {
+func (p *Plan) unpackScript(script swu.Image, dir string) (file string, direct bool, err error) {
 	content, err := p.open(script)
 	if err != nil {
 		return "", false, err
 	}
 	defer content.Close()
-	file = filepath.Join(p.around.Scripts.Dir, filepath.Base(script.Filename))
+	file = filepath.Join(dir, filepath.Base(script.Filename))
 	out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
 	if err != nil {
 		return "", false, scriptFault(script, "unpack", err)
