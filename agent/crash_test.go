@@ -49,7 +49,7 @@ func TestCrash(t *testing.T) {
 		}
 		singles, doubles := s.told.states(1000, 1)
 		if plan != "all" {
-			singles, doubles = sample(singles, 36), sample(doubles, 12)
+			singles, doubles = sample(singles, 24), sample(doubles, 8)
 		}
 		row := s.tryAll(t, singles, doubles)
 		row.print(t.Output())

@@ -23,7 +23,7 @@ func (c content) write(data []byte, offset int64) content {
 	for len(data) > 0 {
 		page, at := offset/pageBytes, offset%pageBytes
 		next := new([pageBytes]byte)
-		if old := c.pages[page]; old != nil {
+		if old := c.pages[page]; old != nil && (at != 0 || len(data) < pageBytes) {
 			*next = *old
 		}
 		n := copy(next[at:], data)

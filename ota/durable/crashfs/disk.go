@@ -37,6 +37,8 @@ type node struct {
 	kept    state
 	changes []change
 	namings []naming
+	// differs: the cache shows what the changes do not bring to the medium.
+	differs bool
 }
 
 type state struct {

@@ -44,6 +44,7 @@ func (f *file) change(c change) {
 	c.seq = f.disk.seq
 	f.node.cache.bytes = c.seen(f.node.cache.bytes)
 	f.node.changes = append(f.node.changes, c)
+	f.node.differs = f.node.differs || c.flip >= 0
 }
 
 func (f *file) truncate(size int64) error {
@@ -126,6 +127,10 @@ func (f *file) Sync() error {
 	return f.disk.do(Op{
 		Name: "sync " + path.Base(f.name),
 		Apply: func() error {
+			if !n.differs {
+				n.kept.bytes, n.changes = n.cache.bytes, nil
+				return nil
+			}
 			for _, c := range n.changes {
 				n.kept.bytes = c.on(n.kept.bytes)
 			}
@@ -134,6 +139,7 @@ func (f *file) Sync() error {
 		},
 		Fail: func(how How) {
 			if how != EROFS {
+				n.differs = n.differs || len(n.changes) > 0
 				n.changes = nil
 			}
 		},
@@ -147,6 +153,7 @@ func (f *file) DropCache() error {
 	if err != nil {
 		return err
 	}
+	f.node.differs = f.node.differs && len(f.node.changes) > 0
 	f.node.cache.bytes = f.node.kept.bytes
 	for _, c := range f.node.changes {
 		f.node.cache.bytes = c.seen(f.node.cache.bytes)
