@@ -68,11 +68,11 @@ func watch(ctx context.Context, env cli.Env, args []string) error {
 		ctx, cancel = context.WithTimeout(ctx, call.long)
 		defer cancel()
 	}
-	out, _ := env.Stdout.(*os.File)
+	out := terminalOf(env.Stdout)
 	switch {
 	case call.web != "":
 		err = serveFleet(ctx, env, call.web, boxes)
-	case !call.json && out != nil && isTerminal(out) && os.Getenv("TERM") != "dumb":
+	case !call.json && out != nil:
 		err = call.draw(ctx, out, boxes)
 	default:
 		err = call.lines(ctx, env.Stdout, boxes)
@@ -81,6 +81,19 @@ func watch(ctx context.Context, env cli.Env, args []string) error {
 		return nil // --for is over
 	}
 	return err
+}
+
+// terminalOf is the terminal behind w that can redraw, nil if there is none.
+func terminalOf(w io.Writer) *os.File {
+	switch w := w.(type) {
+	case *os.File:
+		if isTerminal(w) && os.Getenv("TERM") != "dumb" {
+			return w
+		}
+	case interface{ Unwrap() io.Writer }: // the program counts what is written
+		return terminalOf(w.Unwrap())
+	}
+	return nil
 }
 
 // serveFleet serves the page until ctx ends.
@@ -164,7 +177,7 @@ func (c *watchCall) draw(ctx context.Context, w *os.File, boxes *fleet.Fleet) er
 		width, height := terminalSize(w)
 		var table bytes.Buffer
 		fleet.WriteTable(&table, shown(), width, height, colour)
-		text := screenHome + strings.ReplaceAll(table.String(), "\n", lineEnd+"\r\n") + screenEnd
+		text := screenHome + strings.ReplaceAll(table.String(), "\n", lineEnd+"\n") + screenEnd
 		_, err := io.WriteString(w, text) // in one piece: no flicker
 		return err
 	})

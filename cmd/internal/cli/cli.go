@@ -111,6 +111,9 @@ type counter struct {
 	bytes int
 }
 
+// Unwrap is the writer behind, for those who ask whether it is a terminal.
+func (c *counter) Unwrap() io.Writer { return c.w }
+
 func (c *counter) Write(p []byte) (int, error) {
 	c.bytes += len(p)
 	return c.w.Write(p)
