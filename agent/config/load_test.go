@@ -170,7 +170,7 @@ func TestRefused(t *testing.T) {
 		{"U-Boot without slots", text("board", "driver = \"uboot\""), []string{"board.slot: two slots are needed"}},
 		{"U-Boot in a style of its own", text("board", "driver = \"uboot\"\nstyle = \"x\"\nslot = [{name = \"a\", device = \"/a\"}, {name = \"b\", device = \"/b\"}]"), []string{`board.style "x" is not one of`}},
 		{"slot without a device", text("board", "driver = \"hooks\"\ndir = \"/x\"\nslot = [{name = \"a\"}]"), []string{"board.slot 1: name and device must be set"}},
-		{"misspelt key of a slot", text("board", "driver = \"uboot\"\nslot = [{nmae = \"a\"}]"), []string{`unknown key "board.slot.nmae", did you mean "board.slot.name"?`}},
+		{"misspelt key of a slot", text("board", "driver = \"uboot\"") + "[[board.slot]]\nnmae = \"a\"\n", []string{`unknown key "board.slot.nmae", did you mean "board.slot.name"?`}},
 		// Identity.
 		{"no model", text("device", "model = \"\""), []string{"device.model is not set"}},
 		{"interface that is not there", text("device", "key = \"mac:nosuch0\""), []string{`device.key: interface "nosuch0" has no MAC address`}},

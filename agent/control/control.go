@@ -160,8 +160,8 @@ func decode(data io.Reader, limit int64, v any) error {
 	if err := d.Decode(v); err != nil {
 		return err
 	}
-	if d.More() {
-		return errors.New("more than one JSON value")
+	if _, err := d.Token(); err != io.EOF { // More would miss a stray bracket
+		return errors.New("something follows the JSON value")
 	}
 	return nil
 }
