@@ -59,5 +59,8 @@ const (
 	CodeBadOffer        Code = "bad-offer"        // this offer failed before and is remembered as bad
 	CodeDeclined        Code = "declined"         // the viewer or operator said no
 	CodeCancelled       Code = "cancelled"        // a person cancelled the update
+	CodeScript          Code = "script"           // a script of the artifact failed or took too long
+	CodeLine            Code = "line"             // the serial line, or the other end of it, does not work
+	CodeLogin           Code = "login"            // a login is needed, wrong or locked
 	CodeInternal        Code = "internal"         // nobody classed it: a defect in otad
 )

@@ -287,7 +287,7 @@ func TestScripts(t *testing.T) {
 			artifact := packAround(t, pattern(1000, 1), "", `scripts = ( { filename = "s"; type = "shellscript"; sha256 = "SUM:s"; } );`, entry{"s", "#!/bin/sh\n" + tt.script + "\n"})
 			start := time.Now()
 			_, err := run(t.Context(), artifact, rules, idle, false)
-			wantFault(t, err, ota.Permanent, CodeScript)
+			wantFault(t, err, ota.Permanent, ota.CodeScript)
 			if err == nil || !strings.Contains(err.Error(), tt.said) || len(err.Error()) > 2*maxSaid {
 				t.Errorf("error %v", err)
 			}

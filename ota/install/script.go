@@ -124,11 +124,8 @@ func (p *Plan) unpackScript(script swu.Image, dir string) (file string, direct b
 	return file, direct, artifactFault(errors.Join(err, out.Close()))
 }
 
-// CodeScript: a script of the artifact failed or took too long.
-const CodeScript ota.Code = "script"
-
 func scriptFault(script swu.Image, moment string, err error) error {
-	return ota.NewPermanent(CodeScript, fmt.Errorf("cannot run script %q for %s: %w", script.Filename, moment, err))
+	return ota.NewPermanent(ota.CodeScript, fmt.Errorf("cannot run script %q for %s: %w", script.Filename, moment, err))
 }
 
 // maxSaid is how much of what a script says is kept: its last words.

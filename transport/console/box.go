@@ -10,14 +10,6 @@ import (
 	"otad/ota"
 )
 
-// Codes of what can happen only here.
-const (
-	// CodeLine: the line or the other end of it does not work.
-	CodeLine ota.Code = "line"
-	// codeLogin: a login is needed, wrong or locked.
-	codeLogin ota.Code = "login"
-)
-
 // Box is what stands behind the console.
 type Box interface {
 	// Do acts on a verb; args is a JSON object, or nil. It returns the data of

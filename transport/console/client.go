@@ -107,11 +107,11 @@ func (c *Client) send(f frame) error {
 }
 
 func portFault(err error) error {
-	return ota.NewTransient(CodeLine, fmt.Errorf("cannot use the port: %w", err))
+	return ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot use the port: %w", err))
 }
 
 func (c *Client) silent() error {
-	return ota.NewTransient(CodeLine, fmt.Errorf("cannot reach the box: %w for %s", ErrSilent, c.Patience)).
+	return ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot reach the box: %w for %s", ErrSilent, c.Patience)).
 		WithHint("is it the right port and speed, and does a console run there?")
 }
 
@@ -179,13 +179,13 @@ func (c *Client) ask(ctx context.Context, id string, payload []byte) (reply Repl
 			next = nil
 			continue
 		case f.kind == kindForgot:
-			return reply, ota.NewTransient(CodeLine, errors.New("cannot read the answer: the box has forgotten it"))
+			return reply, ota.NewTransient(ota.CodeLine, errors.New("cannot read the answer: the box has forgotten it"))
 		}
 		heard, next = time.Now(), nil
 		if f.kind == kindAnswer && p.put(*f) {
 			if p.whole() {
 				if err := json.Unmarshal(p.answer, &reply); err != nil {
-					return reply, ota.NewTransient(CodeLine, fmt.Errorf("cannot read the answer: %w", err))
+					return reply, ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot read the answer: %w", err))
 				}
 				return reply, nil
 			}
@@ -255,7 +255,7 @@ func (c *Client) Do(ctx context.Context, r Request, data any) error {
 		return err
 	}
 	if err := json.Unmarshal(reply.Data, data); err != nil {
-		return ota.NewTransient(CodeLine, fmt.Errorf("cannot read the answer: %w", err))
+		return ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot read the answer: %w", err))
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (g *guard) check(usable bool, want, got []byte, now time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if wait := g.locked.Sub(now); wait > 0 {
-		return ota.NewRefused(codeLogin, fmt.Errorf("cannot log in: locked after %d wrong answers, try again in %s",
+		return ota.NewRefused(ota.CodeLogin, fmt.Errorf("cannot log in: locked after %d wrong answers, try again in %s",
 			g.wrong, wait.Round(time.Second)))
 	}
 	if usable && subtle.ConstantTimeCompare(want, got) == 1 {
@@ -82,5 +82,5 @@ func (g *guard) check(usable bool, want, got []byte, now time.Time) error {
 	if over := g.wrong - maxWrong; over >= 0 {
 		g.locked = now.Add(min(lastLock, firstLock<<min(over, 10)))
 	}
-	return ota.NewRefused(codeLogin, errors.New("cannot log in: that is not right"))
+	return ota.NewRefused(ota.CodeLogin, errors.New("cannot log in: that is not right"))
 }

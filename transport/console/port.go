@@ -19,7 +19,7 @@ var Bauds = []int{115200, 1500000, 921600, 460800, 230400, 57600, 38400, 19200, 
 func OpenPort(name string, baud int) (io.ReadWriteCloser, error) {
 	port, err := serial.Open(name, mode(baud))
 	if err != nil {
-		return nil, ota.NewTransient(CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
+		return nil, ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
 	}
 	return port, nil
 }
@@ -35,7 +35,7 @@ func Dial(ctx context.Context, name string, baud int, text io.Writer) (*Client, 
 	}
 	port, err := serial.Open(name, mode(bauds[0]))
 	if err != nil {
-		return nil, ota.NewTransient(CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
+		return nil, ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot open port %q: %w", name, err))
 	}
 	c := NewClient(port, bauds[0], text)
 	for _, c.baud = range bauds {
@@ -55,7 +55,7 @@ func Dial(ctx context.Context, name string, baud int, text io.Writer) (*Client, 
 	}
 	c.Close()
 	if errors.Is(err, ErrSilent) && baud == 0 {
-		err = ota.NewTransient(CodeLine, fmt.Errorf("cannot reach a box at %q: %w at any of %v baud", name, ErrSilent, bauds)).
+		err = ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot reach a box at %q: %w at any of %v baud", name, ErrSilent, bauds)).
 			WithHint("is it the right port, and does a console run there?")
 	}
 	return nil, err

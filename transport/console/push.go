@@ -144,5 +144,5 @@ func lineFault(err error) error {
 	if errors.As(err, &f) {
 		return err
 	}
-	return ota.NewTransient(CodeLine, err)
+	return ota.NewTransient(ota.CodeLine, err)
 }

@@ -80,7 +80,7 @@ func (c *Client) announce(ctx context.Context, args pushArgs) (id string, have p
 		err = json.Unmarshal(reply.Data, &have)
 	}
 	if err == nil && (have.Offset < 0 || have.Offset > args.Size) {
-		err = ota.NewTransient(CodeLine, fmt.Errorf("cannot push: the box says that it has %d of %d bytes", have.Offset, args.Size))
+		err = ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot push: the box says that it has %d of %d bytes", have.Offset, args.Size))
 	}
 	return id, have, err
 }
@@ -140,7 +140,7 @@ func (t *transfer) run(ctx context.Context, progress func(done, total int64)) er
 // have takes what the box has, and sends again what was lost on the way.
 func (t *transfer) have(f frame) error {
 	if f.offset > t.next {
-		return ota.NewTransient(CodeLine, errors.New("cannot push: the box has more than was sent"))
+		return ota.NewTransient(ota.CodeLine, errors.New("cannot push: the box has more than was sent"))
 	}
 	t.base = max(t.base, f.offset)
 	for offset := range t.sent {
@@ -185,5 +185,5 @@ func (t *transfer) refused(ctx context.Context) error {
 	if err := t.c.Do(ctx, Request{Verb: verbPushed}, nil); err != nil {
 		return err
 	}
-	return ota.NewTransient(CodeLine, errors.New("cannot push: the box takes no more"))
+	return ota.NewTransient(ota.CodeLine, errors.New("cannot push: the box takes no more"))
 }

@@ -143,7 +143,7 @@ func (s *session) allowed(verb string) error {
 		s.logout()
 	}
 	if !s.loggedIn {
-		return ota.NewRefused(codeLogin, fmt.Errorf("cannot follow %q: a login is needed", verb)).WithHint("`login` first")
+		return ota.NewRefused(ota.CodeLogin, fmt.Errorf("cannot follow %q: a login is needed", verb)).WithHint("`login` first")
 	}
 	s.used = now
 	return nil

@@ -148,10 +148,10 @@ func (y *ymodem) content(ctx context.Context, in *inbound) error {
 			}
 			faults++
 		default:
-			return ota.NewTransient(CodeLine, fmt.Errorf("cannot receive: block %d came, %d was expected", number, expected))
+			return ota.NewTransient(ota.CodeLine, fmt.Errorf("cannot receive: block %d came, %d was expected", number, expected))
 		}
 	}
-	return ota.NewTransient(CodeLine, errors.New("cannot receive: the line is too bad"))
+	return ota.NewTransient(ota.CodeLine, errors.New("cannot receive: the line is too bad"))
 }
 
 // next reads one block. Its data is valid until the next call.
@@ -239,7 +239,7 @@ func (y *ymodem) wait(ctx context.Context, wait time.Duration) error {
 		select {
 		case chunk, open := <-y.from:
 			if !open {
-				return ota.NewTransient(CodeLine, errors.New("cannot receive: the port is gone"))
+				return ota.NewTransient(ota.CodeLine, errors.New("cannot receive: the port is gone"))
 			}
 			y.rest = chunk
 		case <-t.C:
