@@ -61,7 +61,7 @@ e2e: build ## the system tests alone: the real programs against real servers, br
 	CGO_ENABLED=1 CI=true $(GO) test -race -count=1 -v -timeout 15m ./cmd/...
 
 .PHONY: crash
-crash: ## cut the power at every durable call of an update, in every way (about ten minutes)
+crash: ## cut the power at every durable call of an update, in every way (about five minutes)
 	CRASH=all $(GO) test -count=1 -timeout 60m -v -run '^TestCrash' ./agent
 
 .PHONY: clean
