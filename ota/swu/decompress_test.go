@@ -137,13 +137,11 @@ func TestDecrypt(t *testing.T) {
 		for _, kind := range []string{"aes-cbc", "aes-cbc-256", "aes-cbc-128", "aes-ctr", "aes-ctr-192"} {
 			t.Run(fmt.Sprintf("%s %d", kind, size), func(t *testing.T) {
 				t.Parallel()
-				bits := map[string]int{"28": 128, "92": 192}[kind[max(0, len(kind)-2):]]
-				name := kind
+				bits := map[string]int{"aes-cbc-128": 128, "aes-ctr-192": 192}[kind]
 				if bits == 0 {
-					bits, name = 256, kind[:len("aes-cbc")]
-				} else {
-					name = kind[:len("aes-cbc")]
+					bits = 256
 				}
+				name := kind[:len("aes-cbc")]
 				mode := strings.TrimPrefix(name, "aes-")
 				hexKey := testKey[:bits/4]
 				plain := sample(size)
