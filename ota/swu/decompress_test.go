@@ -141,8 +141,7 @@ func TestDecrypt(t *testing.T) {
 				if bits == 0 {
 					bits = 256
 				}
-				name := kind[:len("aes-cbc")]
-				mode := strings.TrimPrefix(name, "aes-")
+				mode := kind[len("aes-"):len("aes-cbc")]
 				hexKey := testKey[:bits/4]
 				plain := sample(size)
 				stored := run(t, t.TempDir(), string(plain), "openssl", "enc", fmt.Sprintf("-aes-%d-%s", bits, mode), "-K", hexKey, "-iv", iv)
