@@ -174,8 +174,12 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, err
 	}
+	trust, err := a.Trust()
+	if err != nil {
+		return nil, err
+	}
 	plan, err := install.Open(ctx, f, info.Size(), install.Rules{
-		Trust:     a.Trust,
+		Trust: trust, Around: a.Around,
 		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},
 		At:        a.Clock.Now(), Floor: a.box.Floor, BelowOK: rec.Below, Target: target,
 	}, a.installProgress)
@@ -247,6 +251,10 @@ func (a *Agent) confirm(ctx context.Context, _ ota.Record) (ota.Event, error) {
 	if err := a.Board.Confirm(ctx); err != nil {
 		return nil, boardFault(err)
 	}
+	// The anchors that the artifact brought count from now on.
+	if err := a.eachTrustDirectory(install.Promote); err != nil {
+		return nil, ota.NewTransient(ota.CodeBoard, err)
+	}
 	return ota.Confirmed{}, nil
 }
 
@@ -315,6 +323,11 @@ func (a *Agent) settle(ctx context.Context) {
 	}
 	a.Log.Info("update ended", "update", rec.ID, "result", rec.Phase, "version", rec.Offer.VersionCode)
 	a.clean(rec)
+	if rec.Phase != ota.PhaseConfirmed {
+		if err := a.eachTrustDirectory(install.Discard); err != nil {
+			a.Log.Warn("cannot discard the anchors of the failed update", "cause", err)
+		}
+	}
 	a.trouble(nil)
 	a.explain("", time.Time{})
 	a.planCheck()
@@ -346,6 +359,19 @@ const coolDown = 24 * time.Hour
 
 var coolsDown = map[ota.Code]bool{
 	ota.CodeFirmwareMissing: true, ota.CodeFirmwareHTML: true,
+}
+
+// eachTrustDirectory does something with every directory of anchors.
+func (a *Agent) eachTrustDirectory(do func(directory string) error) error {
+	for _, d := range a.Around.Directories {
+		if !d.Trust {
+			continue
+		}
+		if err := do(d.Path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // clean removes the staged file, but never a file that a person handed in.

@@ -24,6 +24,7 @@ import (
 	"otad/board"
 	"otad/ota"
 	"otad/ota/durable"
+	"otad/ota/install"
 	"otad/ota/journal"
 	"otad/ota/swu"
 )
@@ -73,11 +74,14 @@ type Parts struct {
 	FS        durable.FS // of the staging directory
 	Server    Server
 	Fetcher   Fetcher
-	Trust     *swu.Trust
-	Running   ota.Version // of the system that runs
-	Clock     *Clock
-	Log       *slog.Logger
-	Version   string // of otad
+	// Trust reads whom to believe: it changes when an artifact brings an anchor.
+	Trust func() (*swu.Trust, error)
+	// Around is what artifacts may touch beyond the idle slot.
+	Around  install.Around
+	Running ota.Version // of the system that runs
+	Clock   *Clock
+	Log     *slog.Logger
+	Version string // of otad
 	// Poll makes the agent ask the server by itself, as the service does.
 	Poll bool
 	// Hold makes it decide and journal but perform no act that touches the

@@ -141,7 +141,7 @@ func (b *testBox) open(image string) *Agent {
 	trust, err := swu.ParseTrust(b.authority.CA)
 	must(b.t, err)
 	a, err := New(Parts{
-		Config: &b.config, Journal: j, Recovered: recovered, Board: board, FS: durable.OS, Server: b.server, Fetcher: b.server, Trust: trust,
+		Config: &b.config, Journal: j, Recovered: recovered, Board: board, FS: durable.OS, Server: b.server, Fetcher: b.server, Trust: func() (*swu.Trust, error) { return trust, nil },
 		Running: running, Clock: &Clock{Local: time.Now}, Log: testLog(b.t), Version: "test", Poll: true,
 	})
 	must(b.t, err)

@@ -18,6 +18,7 @@ import (
 	"otad/ota"
 	"otad/ota/durable/crashfs"
 	"otad/ota/journal"
+	"otad/ota/swu"
 )
 
 const (
@@ -175,7 +176,7 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	a, err := New(Parts{
 		Config: c, Journal: &crashJournal{Journal: j, box: b}, Recovered: recovered,
 		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,
-		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Trust: crashFirmware().trust,
+		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
 		Running: ota.Version{Code: code, Name: fmt.Sprintf("v%d", code)},
 		Clock:   crashClock(), Log: b.log, Version: "test", Poll: true,
 	})

@@ -19,6 +19,7 @@ type Config struct {
 	Server   Server   `toml:"server"`
 	Firmware Firmware `toml:"firmware"`
 	Trust    Trust    `toml:"trust"`
+	Install  Install  `toml:"install"`
 	MQTT     MQTT     `toml:"mqtt"`
 	Policy   Policy   `toml:"policy"`
 	Download Download `toml:"download"`
@@ -54,7 +55,19 @@ type Firmware struct {
 
 // Trust says whose artifacts are installed.
 type Trust struct {
-	CA []string `toml:"ca"` // files of PEM certificates
+	CA      []string `toml:"ca"`      // files of PEM certificates
+	Dir     string   `toml:"dir"`     // further anchors, which artifacts may bring; on a file system that all slots share
+	Purpose string   `toml:"purpose"` // emailProtection or codeSigning; "" for either
+}
+
+// Install says what artifacts may do beyond filling the idle slot. What is not
+// set here is refused.
+type Install struct {
+	Scripts       string   `toml:"scripts"`        // a directory in which scripts of artifacts run
+	ScriptTimeout Duration `toml:"script_timeout"` // of one run
+	Directories   []string `toml:"directories"`    // "DEVICE=PATH" or "PATH": where files and archives may go
+	Versions      string   `toml:"versions"`       // a file with a line "component version" for each that is installed
+	KeyFile       string   `toml:"key_file"`       // decrypts artifacts
 }
 
 // MQTT is the operator's broker; none when Brokers is empty.
@@ -168,6 +181,7 @@ func Default() Config {
 			RetryMax:     Duration(5 * time.Minute),
 			Checkpoint:   16 << 20,
 		},
+		Install: Install{ScriptTimeout: Duration(10 * time.Minute)},
 		Board:   Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},
 		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
 		Control: Control{Socket: "/run/otad.sock"},

@@ -189,7 +189,7 @@ func (c *Config) resolve() error {
 		value int64
 	}{
 		{"policy.check_every", int64(c.Policy.CheckEvery)}, {"health.timeout", int64(c.Health.Timeout)},
-		{"download.max_size", int64(c.Download.MaxSize)},
+		{"download.max_size", int64(c.Download.MaxSize)}, {"install.script_timeout", int64(c.Install.ScriptTimeout)},
 		{"download.low_speed", int64(c.Download.LowSpeed)}, {"download.low_speed_time", int64(c.Download.LowSpeedTime)},
 		{"download.retry_first", int64(c.Download.RetryFirst)}, {"download.retry_max", int64(c.Download.RetryMax)},
 	} {
@@ -210,6 +210,11 @@ func (c *Config) resolve() error {
 		check(fmt.Errorf("log.level %q is not one of debug, info, warn, error", c.Log.Level))
 	}
 	check(c.Board.resolve())
+	for _, d := range c.Install.Directories {
+		if !filepath.IsAbs(d[strings.LastIndex(d, "=")+1:]) {
+			check(fmt.Errorf("install.directories: %q is neither PATH nor DEVICE=PATH", d))
+		}
+	}
 	if c.Console.Baud <= 0 {
 		check(errors.New("console.baud must be more than 0"))
 	}

@@ -78,7 +78,10 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 	if err != nil {
 		return err
 	}
-	trust, err := openTrust(cfg)
+	if _, err := openTrust(cfg); err != nil {
+		return err
+	}
+	around, err := openAround(cfg)
 	if err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 	}
 	b.agent, err = agent.New(agent.Parts{
 		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher,
-		Trust: trust, Running: running, Clock: b.clock, Log: b.log, Version: buildVersion(),
+		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Version: buildVersion(),
 		Poll: m.poll, Hold: m.hold,
 	})
 	return err
@@ -119,18 +122,6 @@ func (b *box) close() {
 	if err := b.lock.Release(); err != nil {
 		b.log.Error("cannot release the lock", "cause", err)
 	}
-}
-
-func openTrust(cfg *config.Config) (*swu.Trust, error) {
-	bundles, err := config.ReadFiles(cfg.Trust.CA...)
-	if err != nil {
-		return nil, err
-	}
-	trust, err := swu.ParseTrust(bundles...)
-	if err != nil {
-		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use trust.ca: %w", err))
-	}
-	return trust, nil
 }
 
 // tlsConfig trusts the system's roots, or only those of the file ca, and judges
