@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -34,6 +35,7 @@ type box struct {
 	clock   *agent.Clock
 	tls     *tls.Config
 	log     *slog.Logger
+	logs    *agent.Logs // what log said last
 }
 
 // mode says what an agent is opened for.
@@ -45,12 +47,13 @@ func openBox(cfg *config.Config, env cli.Env, m mode) (*box, error) {
 	if !m.poll && level > slog.LevelDebug {
 		level = slog.LevelWarn // in the foreground the progress line tells the rest
 	}
-	log := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: level}))
+	logs := &agent.Logs{}
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(logs, env.Stderr), &slog.HandlerOptions{Level: level}))
 	lock, err := takeLock(cfg)
 	if err != nil {
 		return nil, err
 	}
-	b := &box{lock: lock, clock: &agent.Clock{Local: time.Now, Build: builtAt()}, log: log}
+	b := &box{lock: lock, clock: &agent.Clock{Local: time.Now, Build: builtAt()}, log: log, logs: logs}
 	if err := b.wire(cfg, m); err != nil {
 		b.close()
 		return nil, err
@@ -81,6 +84,11 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 	if _, err := openTrust(cfg); err != nil {
 		return err
 	}
+	if cfg.Trust.Dir != "" { // an artifact may bring the first anchor for it
+		if err := durable.MkdirAll(durable.OS, cfg.Trust.Dir, 0o755); err != nil {
+			return ota.NewTransient(ota.CodeBoard, err)
+		}
+	}
 	around, err := openAround(cfg)
 	if err != nil {
 		return err
@@ -107,7 +115,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 	}
 	b.agent, err = agent.New(agent.Parts{
 		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher,
-		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Version: buildVersion(),
+		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Logs: b.logs, Version: buildVersion(),
 		Poll: m.poll, Hold: m.hold,
 	})
 	return err
