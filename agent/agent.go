@@ -81,6 +81,7 @@ type Parts struct {
 	Running ota.Version // of the system that runs
 	Clock   *Clock
 	Log     *slog.Logger
+	Logs    *Logs  // what Log said last; nil when nothing is kept
 	Version string // of otad
 	// Poll makes the agent ask the server by itself, as the service does.
 	Poll bool

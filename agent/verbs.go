@@ -30,6 +30,11 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 			limit = 10
 		}
 		return a.Journal.History(min(limit, journal.MaxHistory))
+	case control.Logs:
+		if a.Logs == nil {
+			return []string{}, nil
+		}
+		return a.Logs.Last(r.Args.Limit), nil
 	case control.Check:
 		return a.doCheck(ctx, r)
 	case control.Upgrade:

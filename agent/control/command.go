@@ -38,11 +38,11 @@ type Result struct {
 
 // remote lists the verbs that are taken from a broker: all but those that name
 // files of the box.
-var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true}
+var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true, Logs: true}
 
 // looking are the verbs that change nothing. They need no memory of their ids,
 // which would cost a write to the flash each.
-var looking = map[string]bool{Status: true, History: true}
+var looking = map[string]bool{Status: true, History: true, Logs: true}
 
 // spread are the verbs that make a box ask the server: addressed to a group,
 // they are not followed by all boxes at once.

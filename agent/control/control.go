@@ -32,6 +32,7 @@ const (
 	Consent = "consent" // the viewer's answer
 	Cancel  = "cancel"  // stop the update under way
 	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
+	Logs    = "logs"    // the last lines of the log; Data is []string, the newest last
 )
 
 // Args are the arguments of all verbs; each takes its own and no other.
@@ -41,7 +42,7 @@ type Args struct {
 	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL
 	BelowFloor bool   `json:"below_floor,omitempty"` // install: allow a version below the floor
 	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
-	Limit      int    `json:"limit,omitempty"`       // history: how many, 10 when absent
+	Limit      int    `json:"limit,omitempty"`       // history, logs: how many, 10 or 20 when absent
 }
 
 // allowed names the arguments that each verb takes.
@@ -53,6 +54,7 @@ var allowed = map[string]Args{
 	Consent: {Answer: "x"},
 	Cancel:  {},
 	History: {Limit: 1},
+	Logs:    {Limit: 1},
 }
 
 // Request asks for one verb.

@@ -41,7 +41,7 @@ func TestUsage(t *testing.T) {
 	b := newBox(t, newSite(t))
 	for _, args := range [][]string{
 		{"dance"}, {"upgrade", "now"}, {"upgrade", "--soon"}, {"upgrade", "--to", "two"}, {"install"}, {"install", "a", "b"},
-		{"consent"}, {"consent", "maybe"}, {"config"}, {"config", "edit"}, {"history", "--limit", "-1"}, {"status", "now"},
+		{"consent"}, {"consent", "maybe"}, {"config"}, {"config", "edit"}, {"history", "--limit", "-1"}, {"logs", "--limit", "-1"}, {"status", "now"},
 		{"upgrade", "--to", "-1"}, {"run", "now"}, {"version", "2"},
 	} {
 		r := b.otad(args...).want(cli.Usage)

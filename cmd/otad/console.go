@@ -107,7 +107,7 @@ func consoleOptions(cfg *config.Config, d door) (console.Options, error) {
 	c := cfg.Console
 	o := console.Options{
 		Port: c.Port, Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(c.Port, c.Baud) },
-		Box: consoleBox{d}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History},
+		Box: consoleBox{d}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History, control.Logs},
 		Inbox: console.Inbox{Dir: filepath.Join(cfg.Download.Dir, "console"), MaxBytes: int64(cfg.Download.MaxSize)},
 		Dumb:  c.Terminal == "dumb",
 	}
@@ -194,6 +194,7 @@ install FILE|URL [--yes] [--below-floor] [--wait]
 consent accept|decline     the viewer's answer
 cancel                     stop the update under way
 history [--limit N]        how updates ended
+logs [--limit N]           the last lines of the log
 `
 }
 
@@ -217,7 +218,7 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		operands = 1
 	case control.Consent:
 		operands = 1
-	case control.History:
+	case control.History, control.Logs:
 		fs.IntVar(&args.Limit, "limit", 0, "")
 	default:
 		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: no such command", c.Verb)).
@@ -257,6 +258,11 @@ func (consoleFace) Say(w io.Writer, verb string, data json.RawMessage) {
 			for _, o := range list {
 				printOutcome(w, o)
 			}
+		}
+	case control.Logs:
+		var lines []string
+		if err = json.Unmarshal(data, &lines); err == nil {
+			printLines(w, lines)
 		}
 	default:
 		var s report.State

@@ -48,6 +48,8 @@ func (s *stage) Do(_ context.Context, r control.Request) (any, error) {
 		failed := s.outcome()
 		failed.Result, failed.Failure = ota.PhaseFailed, &ota.Failure{Code: ota.CodeNoSpace, Text: "cannot store it"}
 		return []ota.Outcome{s.outcome(), failed}, nil
+	case control.Logs:
+		return []string{`time=2026-11-22T12:00:00.000Z level=INFO msg=started version=1`, "level=WARN msg=\x1b[31m"}, nil
 	case control.Cancel:
 		return nil, ota.NewRefused(ota.CodeNothing, errors.New("cannot cancel: no update is under way")).WithHint("`status` tells")
 	case control.Upgrade, control.Install:
@@ -99,6 +101,7 @@ func TestConsoleTranscripts(t *testing.T) {
 		{"consent", []string{"consent accept", "consent maybe"}},
 		{"cancel", []string{"cancel"}},
 		{"history", []string{"history --limit 2", "history --limit -2"}},
+		{"logs", []string{"logs --limit 2", "logs 2"}},
 		{"help", []string{"help"}},
 	} {
 		for _, kind := range []string{"dumb", "vt100"} {

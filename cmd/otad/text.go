@@ -82,6 +82,12 @@ func printOutcome(w io.Writer, o ota.Outcome) {
 		printable(versionText(offerVersion(o.Offer))), printable(resultText(o)))
 }
 
+func printLines(w io.Writer, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintln(w, printable(line))
+	}
+}
+
 func resultText(o ota.Outcome) string {
 	if o.Failure == nil {
 		return string(o.Result)

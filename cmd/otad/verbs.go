@@ -193,6 +193,20 @@ func history(ctx context.Context, env cli.Env, args []string) error {
 	})
 }
 
+func logs(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags("otad logs")
+	path, asJSON := configFlag(fs), jsonFlag(fs)
+	limit := fs.Int("limit", 20, "how many lines, the newest last")
+	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
+		return err
+	}
+	lines, err := query[[]string](ctx, env, *path, control.Request{Verb: control.Logs, Args: control.Args{Limit: *limit}})
+	if err != nil {
+		return err
+	}
+	return answer(env, *asJSON, lines, func(w io.Writer) { printLines(w, lines) })
+}
+
 // answer writes v as JSON or as text.
 func answer(env cli.Env, asJSON bool, v any, text func(io.Writer)) error {
 	if !asJSON {
