@@ -34,28 +34,36 @@ func builtAt() time.Time {
 	return time.Unix(seconds, 0)
 }
 
+// about is what an otad is made of.
+type about struct {
+	Version string            `json:"version"`
+	Built   time.Time         `json:"built,omitzero"`
+	Go      string            `json:"go"`
+	OS      string            `json:"os"`
+	Arch    string            `json:"arch"`
+	Modules map[string]string `json:"modules"`
+}
+
+func aboutOtad() about {
+	a := about{buildVersion(), time.Time{}, runtime.Version(), runtime.GOOS, runtime.GOARCH, map[string]string{}}
+	if built != "" {
+		a.Built = builtAt().UTC()
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			a.Modules[m.Path] = m.Version
+		}
+	}
+	return a
+}
+
 func version(_ context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad version")
 	asJSON := jsonFlag(fs)
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
 	}
-	about := struct {
-		Version string            `json:"version"`
-		Built   time.Time         `json:"built,omitzero"`
-		Go      string            `json:"go"`
-		OS      string            `json:"os"`
-		Arch    string            `json:"arch"`
-		Modules map[string]string `json:"modules"`
-	}{buildVersion(), builtAt().UTC(), runtime.Version(), runtime.GOOS, runtime.GOARCH, map[string]string{}}
-	if built == "" {
-		about.Built = time.Time{}
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			about.Modules[m.Path] = m.Version
-		}
-	}
+	about := aboutOtad()
 	return answer(env, *asJSON, about, func(w io.Writer) {
 		fmt.Fprintf(w, "otad %s %s/%s %s\n", about.Version, about.OS, about.Arch, about.Go)
 	})

@@ -107,7 +107,7 @@ func consoleOptions(cfg *config.Config, d door) (console.Options, error) {
 	c := cfg.Console
 	o := console.Options{
 		Port: c.Port, Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(c.Port, c.Baud) },
-		Box: consoleBox{d}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History, control.Logs},
+		Box: consoleBox{d, cfg}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History, control.Logs},
 		Inbox: console.Inbox{Dir: filepath.Join(cfg.Download.Dir, "console"), MaxBytes: int64(cfg.Download.MaxSize)},
 		Dumb:  c.Terminal == "dumb",
 	}
@@ -128,7 +128,10 @@ func consoleOptions(cfg *config.Config, d door) (console.Options, error) {
 }
 
 // consoleBox is an agent as the console sees it.
-type consoleBox struct{ door door }
+type consoleBox struct {
+	door   door
+	config *config.Config
+}
 
 func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (json.RawMessage, error) {
 	r := control.Request{Verb: verb, By: consoleBy}
@@ -138,6 +141,9 @@ func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (j
 		if err := d.Decode(&r.Args); err != nil {
 			return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot read the arguments of %q: %w", verb, err))
 		}
+	}
+	if verb == diagVerb && r.Args == (control.Args{}) {
+		return json.Marshal(string(bundle(ctx, b.config, b.door)))
 	}
 	data, err := b.door.Do(ctx, r)
 	if err != nil {
@@ -195,6 +201,7 @@ consent accept|decline     the viewer's answer
 cancel                     stop the update under way
 history [--limit N]        how updates ended
 logs [--limit N]           the last lines of the log
+diag                       all that explains the box, without its secrets
 `
 }
 
@@ -208,7 +215,7 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		fs.BoolVar(&c.Wait, "wait", false, "")
 	}
 	switch c.Verb {
-	case control.Status, control.Check, control.Cancel:
+	case control.Status, control.Check, control.Cancel, diagVerb:
 	case control.Upgrade:
 		updates()
 		fs.Int64Var(&args.To, "to", 0, "")
@@ -258,6 +265,11 @@ func (consoleFace) Say(w io.Writer, verb string, data json.RawMessage) {
 			for _, o := range list {
 				printOutcome(w, o)
 			}
+		}
+	case diagVerb:
+		var text string
+		if err = json.Unmarshal(data, &text); err == nil {
+			fmt.Fprint(w, text)
 		}
 	case control.Logs:
 		var lines []string

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/agent/config"
 	"otad/agent/control"
 	"otad/agent/report"
 	"otad/ota"
@@ -137,7 +138,7 @@ func converse(t *testing.T, dumb bool, lines []string) string {
 		defer close(ended)
 		_ = console.Serve(ctx, console.Options{ // it ends only with ctx
 			Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(port.Path, 115200) },
-			Box:  consoleBox{stageDoor{newStage()}}, Face: consoleFace{}, Dumb: dumb, Log: slog.New(slog.DiscardHandler)})
+			Box:  consoleBox{door: stageDoor{newStage()}}, Face: consoleFace{}, Dumb: dumb, Log: slog.New(slog.DiscardHandler)})
 	}()
 	defer func() { cancel(); <-ended }()
 	if err := port.Cable.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
@@ -178,7 +179,7 @@ func TestConsoleBox(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage()
-			_, err := consoleBox{stageDoor{s}}.Do(t.Context(), c.verb, json.RawMessage(c.args))
+			_, err := consoleBox{door: stageDoor{s}}.Do(t.Context(), c.verb, json.RawMessage(c.args))
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -186,5 +187,21 @@ func TestConsoleBox(t *testing.T) {
 				t.Errorf("by %q", s.state.Update.By)
 			}
 		})
+	}
+}
+
+// The bundle goes over the line as one text, whatever of it cannot be had.
+func TestConsoleDiag(t *testing.T) {
+	t.Parallel()
+	data, err := consoleBox{door: stageDoor{newStage()}, config: &config.Config{}}.Do(t.Context(), diagVerb, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	consoleFace{}.Say(&said, diagVerb, data)
+	for _, want := range []string{"== otad\n", "== state\n{\n", "board: cannot use board.driver", "== log\nlevel=WARN"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("the bundle lacks %q:\n%s", want, said.String())
+		}
 	}
 }

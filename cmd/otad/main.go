@@ -23,6 +23,7 @@ func commands() []cli.Command {
 		{Name: "cancel", Args: "", Summary: "stop the update under way", Run: cancel},
 		{Name: "history", Args: "[--limit N] [--json]", Summary: "how updates ended", Run: history},
 		{Name: "logs", Args: "[--limit N] [--json]", Summary: "the last lines of the service's log", Run: logs},
+		{Name: "diag", Args: "[-o FILE]", Summary: "all that explains a box, without its secrets, in one text", Run: diag},
 		{Name: "config", Args: "show|check", Summary: "the effective configuration, or whether it is right", Run: configuration},
 		{Name: "console", Args: "[--port P] [--baud N]", Summary: "the serial console, for people and programs", Run: serialConsole},
 		{Name: "version", Args: "[--json]", Summary: "which otad this is", Run: version},
