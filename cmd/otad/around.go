@@ -30,11 +30,11 @@ func openTrust(cfg *config.Config) (*swu.Trust, error) {
 		return nil, err
 	}
 	trust, err := swu.ParseTrust(bundles...)
-	if err == nil {
-		trust, err = trust.For(cfg.Trust.Purpose)
-	}
 	if err != nil {
-		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use [trust]: %w", err))
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use trust.ca: %w", err))
+	}
+	if trust, err = trust.For(cfg.Trust.Purpose); err != nil {
+		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use trust.purpose: %w", err))
 	}
 	return trust, nil
 }
