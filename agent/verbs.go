@@ -41,6 +41,8 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 		return a.doUpgrade(ctx, r)
 	case control.Install:
 		return a.doInstall(ctx, r)
+	case control.Scan:
+		return a.doScan(ctx, r)
 	case control.Consent:
 		return a.doConsent(ctx, r)
 	case control.Cancel:

@@ -27,6 +27,7 @@ type Config struct {
 	Health   Health   `toml:"health"`
 	Control  Control  `toml:"control"`
 	Console  Console  `toml:"console"`
+	USB      USB      `toml:"usb"`
 	State    State    `toml:"state"`
 	Log      Log      `toml:"log"`
 }
@@ -154,6 +155,12 @@ type Console struct {
 	KeyFile  string `toml:"key_file"`
 }
 
+// USB says what becomes of artifacts on a stick.
+type USB struct {
+	Dir string `toml:"dir"` // sticks are mounted below it; "" when they are not looked at
+	Ask bool   `toml:"ask"` // wait for the viewer's consent
+}
+
 // State is where otad keeps what it must not forget.
 type State struct {
 	Dir string `toml:"dir"`
@@ -186,6 +193,7 @@ func Default() Config {
 		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
 		Control: Control{Socket: "/run/otad.sock"},
 		Console: Console{Baud: 115200, Terminal: "vt100"},
+		USB:     USB{Ask: true},
 		State:   State{Dir: "/var/lib/otad"},
 		Log:     Log{Level: "info"},
 	}

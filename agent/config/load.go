@@ -215,6 +215,9 @@ func (c *Config) resolve() error {
 			check(fmt.Errorf("install.directories: %q is neither PATH nor DEVICE=PATH", d))
 		}
 	}
+	if c.USB.Dir != "" && !filepath.IsAbs(c.USB.Dir) {
+		check(fmt.Errorf("usb.dir %q is not an absolute path", c.USB.Dir))
+	}
 	if c.Console.Baud <= 0 {
 		check(errors.New("console.baud must be more than 0"))
 	}

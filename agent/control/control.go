@@ -29,6 +29,7 @@ const (
 	Check   = "check"   // ask the server now; an offer is accepted. Data is ota.Offer
 	Upgrade = "upgrade" // check if need be, and go on with the update. Data is report.State
 	Install = "install" // an artifact from a local file or a URL. Local doors only
+	Scan    = "scan"    // the newest artifact of a directory below usb.dir. Local doors only; Data is agent.Scan
 	Consent = "consent" // the viewer's answer
 	Cancel  = "cancel"  // stop the update under way
 	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
@@ -39,7 +40,7 @@ const (
 type Args struct {
 	To         int64  `json:"to,omitempty"`          // upgrade: this versionCode and no other
 	Now        bool   `json:"now,omitempty"`         // upgrade, install: do not wait for window, viewer or consent
-	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL
+	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL; scan: a directory
 	BelowFloor bool   `json:"below_floor,omitempty"` // install: allow a version below the floor
 	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
 	Limit      int    `json:"limit,omitempty"`       // history, logs: how many, 10 or 20 when absent
@@ -51,6 +52,7 @@ var allowed = map[string]Args{
 	Check:   {},
 	Upgrade: {To: 1, Now: true},
 	Install: {Now: true, Source: "x", BelowFloor: true},
+	Scan:    {Source: "x"},
 	Consent: {Answer: "x"},
 	Cancel:  {},
 	History: {Limit: 1},
@@ -141,7 +143,7 @@ func (r Request) check() error {
 		return usage("cannot follow %q: a negative number makes no sense", r.Verb)
 	case r.Verb == Consent && given.Answer != "accept" && given.Answer != "decline":
 		return usage("cannot follow %q: answer is %q, want \"accept\" or \"decline\"", r.Verb, given.Answer)
-	case r.Verb == Install && given.Source == "":
+	case (r.Verb == Install || r.Verb == Scan) && given.Source == "":
 		return usage("cannot follow %q: source is missing", r.Verb)
 	}
 	return nil

@@ -18,7 +18,7 @@ func commands() []cli.Command {
 		{Name: "status", Args: "[--json]", Summary: "what goes on, and why not yet", Run: status},
 		{Name: "check", Args: "[--json]", Summary: "ask the server now; an offer is accepted", Run: check},
 		{Name: "upgrade", Args: "[--to CODE] [--yes] [--wait] [--json]", Summary: "check if need be, download, install, reboot", Run: upgrade},
-		{Name: "install", Args: "FILE|URL [--yes] [--below-floor] [--wait] [--json]", Summary: "install an artifact without a server", Run: installArtifact},
+		{Name: "install", Args: "FILE|URL [--yes] [--below-floor] [--wait] [--json] | --scan DIR", Summary: "install an artifact without a server", Run: installArtifact},
 		{Name: "consent", Args: "accept|decline", Summary: "the viewer's answer", Run: consent},
 		{Name: "cancel", Args: "", Summary: "stop the update under way", Run: cancel},
 		{Name: "history", Args: "[--limit N] [--json]", Summary: "how updates ended", Run: history},

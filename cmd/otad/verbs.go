@@ -87,10 +87,18 @@ func upgrade(ctx context.Context, env cli.Env, args []string) error {
 func installArtifact(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad install")
 	f := newUpdateFlags(fs)
+	scan := fs.String("scan", "", "take the newest artifact in `DIR`, which is below usb.dir; ask unless usb.ask is false")
 	below := fs.Bool("below-floor", false, "allow a version below the floor")
-	operands, err := cli.Parse(fs, args, 1, 1)
-	if err != nil {
+	operands, err := cli.Parse(fs, args, 0, 1)
+	switch {
+	case err != nil:
 		return err
+	case *scan != "" && (len(operands) > 0 || *f.yes || *f.wait || *below):
+		return cli.Usagef("--scan goes with --json only")
+	case *scan != "":
+		return scanStick(ctx, env, f, *scan)
+	case len(operands) == 0:
+		return cli.Usagef("missing operand")
 	}
 	source := operands[0]
 	if !strings.Contains(source, "://") {
