@@ -109,7 +109,7 @@ func TestImportsGoDown(t *testing.T) {
 		}
 		_, from := room(path)
 		if from < 0 {
-			t.Errorf("%s is in no room: DESIGN names the rooms", path)
+			t.Errorf("%s is in no room: docs/ARCHITECTURE.md names the rooms", path)
 			continue
 		}
 		for imported, files := range p.imports {
