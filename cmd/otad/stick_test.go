@@ -91,6 +91,7 @@ func TestStickDeclined(t *testing.T) {
 	b.configure(quiet, media(b))
 	dir := plug(b, map[string][]byte{"fw.swu": system{code: 2}.artifact(t)})
 	s := b.start()
+	s.await(inPhase(ota.PhaseIdle))
 	b.otad("install", "--scan", dir).want(cli.Done).said("version 2: it waits for `otad consent accept`")
 	b.otad("consent", "decline").want(cli.Done)
 	s.await(inPhase(ota.PhaseIdle))
