@@ -96,7 +96,7 @@ func (i Inbox) sweep(keep string) error {
 
 // room refuses what would not leave the reserve free.
 func (i Inbox) room(need int64) error {
-	free, err := freeBytes(i.Dir)
+	free, err := durable.FreeBytes(i.Dir)
 	if err != nil {
 		return ota.NewTransient(ota.CodeNoSpace, err)
 	}
