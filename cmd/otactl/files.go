@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/ota/durable"
 	"otad/ota/swu"
@@ -78,15 +79,10 @@ const meterCells = 24
 
 func newMeter(stderr io.Writer, what string, total int64) *meter {
 	m := &meter{what: what, total: total}
-	if f, ok := stderr.(*os.File); ok && isTerminal(f) && os.Getenv("TERM") != "dumb" {
+	if f, ok := stderr.(*os.File); ok && cli.IsTerminal(f) && os.Getenv("TERM") != "dumb" {
 		m.w = stderr
 	}
 	return m
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // Write counts, so that a meter can stand behind a tee.
@@ -103,7 +99,7 @@ func (m *meter) set(done int64) {
 	m.last = time.Now()
 	share := min(1, float64(done)/float64(max(1, m.total)))
 	bar := strings.Repeat("#", int(share*meterCells)) + strings.Repeat(".", meterCells-int(share*meterCells))
-	fmt.Fprintf(m.w, "\r%s [%s] %3.0f %% of %s ", m.what, bar, 100*share, sizeText(m.total))
+	fmt.Fprintf(m.w, "\r%s [%s] %3.0f %% of %s ", m.what, bar, 100*share, cli.SizeText(m.total))
 }
 
 // clear takes the line away again.
@@ -111,17 +107,4 @@ func (m *meter) clear() {
 	if m.w != nil {
 		fmt.Fprint(m.w, "\r\x1b[K")
 	}
-}
-
-// sizeText writes a number of bytes for a person.
-func sizeText(n int64) string {
-	for _, unit := range []struct {
-		name  string
-		shift uint
-	}{{"GiB", 30}, {"MiB", 20}, {"KiB", 10}} {
-		if n >= 1<<unit.shift {
-			return fmt.Sprintf("%.1f %s", float64(n)/float64(int64(1)<<unit.shift), unit.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
 }

@@ -112,7 +112,7 @@ func readContents(f *os.File, a *swu.Archive) (*contents, error) {
 // they are quoted where they could hold anything.
 func (r *contents) print(w io.Writer) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(tw, "file\t%s, %s\n", r.File, sizeText(r.Size))
+	fmt.Fprintf(tw, "file\t%s, %s\n", r.File, cli.SizeText(r.Size))
 	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
 		fmt.Fprintf(tw, "%s\t%s\n", name, safe(r.Header[name]))
 	}
@@ -142,7 +142,7 @@ func (r *contents) print(w io.Writer) {
 	fmt.Fprint(w, "\nentries\n")
 	tw = tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	for _, e := range r.Entries {
-		fmt.Fprintf(tw, "  %s\t%s\n", sizeText(e.Size), "  "+safe(e.Name))
+		fmt.Fprintf(tw, "  %s\t%s\n", cli.SizeText(e.Size), "  "+safe(e.Name))
 	}
 	tw.Flush()
 }

@@ -279,9 +279,9 @@ func summarize(w io.Writer, o *packOptions) error {
 	if model == "" {
 		model = "any model"
 	}
-	fmt.Fprintf(w, "%s: version %s for %s, %s\n", o.out, o.manifest.Version, model, sizeText(info.Size()))
+	fmt.Fprintf(w, "%s: version %s for %s, %s\n", o.out, o.manifest.Version, model, cli.SizeText(info.Size()))
 	for _, p := range o.manifest.Payloads {
-		fmt.Fprintf(w, "  %s  %s, %s unpacked\n", p.Filename, sizeText(p.Stored.SizeBytes), sizeText(p.Stored.PlainBytes))
+		fmt.Fprintf(w, "  %s  %s, %s unpacked\n", p.Filename, cli.SizeText(p.Stored.SizeBytes), cli.SizeText(p.Stored.PlainBytes))
 	}
 	return nil
 }

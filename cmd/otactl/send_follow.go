@@ -139,7 +139,7 @@ func (f *sending) take(m transport.Message) {
 	case "progress":
 		var p boxreport.Progress
 		if b := f.boxes[name]; b != nil && f.call.box != "" && json.Unmarshal(m.Payload, &p) == nil && p.Update == b.update {
-			f.bar.show(printable(cmp.Or(p.Stage, string(p.Phase))), p.Percent, "")
+			f.bar.show(cli.Printable(cmp.Or(p.Stage, string(p.Phase))), p.Percent, "")
 		}
 	}
 }
@@ -164,7 +164,7 @@ func (f *sending) takeState(name string, s boxreport.State, retained bool) {
 		f.takeOutcome(name, s.Last)
 	}
 	if f.call.box != "" && s.Update != nil && s.Update.ID == b.update {
-		f.bar.show(printable(cmp.Or(s.Stage, string(s.Phase))), s.Percent, printable(s.Reason))
+		f.bar.show(cli.Printable(cmp.Or(s.Stage, string(s.Phase))), s.Percent, cli.Printable(s.Reason))
 	}
 }
 
@@ -255,11 +255,11 @@ func (b *sent) err(patience time.Duration) error {
 	case b.Outcome != nil:
 		return nil
 	case b.Result == nil:
-		return ota.NewTransient(ota.CodeServerUnreachable, fmt.Errorf("cannot learn the result of %s: no answer in %s", printable(b.Box), patience))
+		return ota.NewTransient(ota.CodeServerUnreachable, fmt.Errorf("cannot learn the result of %s: no answer in %s", cli.Printable(b.Box), patience))
 	case !b.Result.OK:
 		return b.Result.Err()
 	case !b.ended:
-		return ota.NewTransient(ota.CodeInternal, fmt.Errorf("cannot learn the outcome of %s: the update has not ended in %s", printable(b.Box), patience)).
+		return ota.NewTransient(ota.CodeInternal, fmt.Errorf("cannot learn the outcome of %s: the update has not ended in %s", cli.Printable(b.Box), patience)).
 			WithHint("it goes on by itself; `otactl watch` shows it")
 	}
 	return nil
@@ -280,7 +280,7 @@ func (f *sending) print(b *sent, err error) {
 		text = b.Box + "  " + text
 	}
 	if err == nil || f.call.box == "" { // one box's fault is the program's own
-		fmt.Fprintln(f.env.Stdout, printable(text))
+		fmt.Fprintln(f.env.Stdout, cli.Printable(text))
 	}
 }
 

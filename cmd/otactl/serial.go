@@ -124,7 +124,7 @@ func (d *serialDesk) verb(ctx context.Context, words []string) error {
 	case d.json:
 		return writeJSON(d.env.Stdout, reply.Data)
 	}
-	_, err = io.WriteString(d.env.Stdout, printable(reply.Said))
+	_, err = io.WriteString(d.env.Stdout, cli.Printable(reply.Said))
 	return err
 }
 
@@ -146,7 +146,7 @@ func (d *serialDesk) push(ctx context.Context, words []string) error {
 	}
 	bar := newProgress(d.env.Stderr)
 	pushed, err := d.box.Push(ctx, filepath.Base(name), f, info.Size(), func(done, total int64) {
-		bar.show("sending", int(done*100/total), fmt.Sprintf("%s of %s", sizeText(done), sizeText(total)))
+		bar.show("sending", int(done*100/total), fmt.Sprintf("%s of %s", cli.SizeText(done), cli.SizeText(total)))
 	})
 	bar.end()
 	switch {
@@ -157,6 +157,6 @@ func (d *serialDesk) push(ctx context.Context, words []string) error {
 	case d.json:
 		return writeJSON(d.env.Stdout, pushed)
 	}
-	fmt.Fprintln(d.env.Stdout, printable(pushed.Path))
+	fmt.Fprintln(d.env.Stdout, cli.Printable(pushed.Path))
 	return nil
 }

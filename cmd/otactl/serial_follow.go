@@ -9,10 +9,10 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode"
 
 	"otad/agent/control"
 	boxreport "otad/agent/report"
+	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/transport/console"
 )
@@ -68,12 +68,12 @@ func (d *serialDesk) outcome(o ota.Outcome) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(d.env.Stdout, "update %s to version %d %s: %s\n", o.ID, o.Offer.VersionCode, printable(o.Offer.VersionName), o.Result)
+		fmt.Fprintf(d.env.Stdout, "update %s to version %d %s: %s\n", o.ID, o.Offer.VersionCode, cli.Printable(o.Offer.VersionName), o.Result)
 	}
 	if o.Failure == nil {
 		return nil
 	}
-	return ota.NewPermanent(o.Failure.Code, errors.New(printable(o.Failure.Text))).WithHint(printable(o.Failure.Hint))
+	return ota.NewPermanent(o.Failure.Code, errors.New(cli.Printable(o.Failure.Text))).WithHint(cli.Printable(o.Failure.Hint))
 }
 
 // progress shows how far something is: a bar on a terminal that can, else a
@@ -89,7 +89,7 @@ const barCells = 24
 
 func newProgress(stderr io.Writer) *progress {
 	f, ok := stderr.(*os.File)
-	return &progress{w: stderr, live: ok && isTerminal(f) && os.Getenv("TERM") != "dumb"}
+	return &progress{w: stderr, live: ok && cli.IsTerminal(f) && os.Getenv("TERM") != "dumb"}
 }
 
 func (p *progress) state(s boxreport.State) {
@@ -97,9 +97,9 @@ func (p *progress) state(s boxreport.State) {
 	if s.Stage != "" {
 		what = s.Stage
 	}
-	detail := printable(s.Reason)
+	detail := cli.Printable(s.Reason)
 	if s.Transfer != nil && s.Transfer.TotalBytes > 0 {
-		detail = fmt.Sprintf("%s of %s", sizeText(s.Transfer.DoneBytes), sizeText(s.Transfer.TotalBytes))
+		detail = fmt.Sprintf("%s of %s", cli.SizeText(s.Transfer.DoneBytes), cli.SizeText(s.Transfer.TotalBytes))
 	}
 	p.show(what, s.Percent, detail)
 }
@@ -125,14 +125,4 @@ func (p *progress) end() {
 		fmt.Fprintln(p.w)
 		p.width = 0
 	}
-}
-
-// printable takes out what could steer a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || r == '\n' {
-			return r
-		}
-		return -1
-	}, s)
 }

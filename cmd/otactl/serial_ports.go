@@ -41,7 +41,7 @@ func listPorts(env cli.Env, asJSON bool) error {
 	}
 	tw := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
 	for _, p := range ports {
-		fmt.Fprintln(tw, strings.TrimRight(strings.Join([]string{p.Name, p.USB, printable(p.Product), printable(p.Serial)}, "\t"), "\t"))
+		fmt.Fprintln(tw, strings.TrimRight(strings.Join([]string{p.Name, p.USB, cli.Printable(p.Product), cli.Printable(p.Serial)}, "\t"), "\t"))
 	}
 	return tw.Flush()
 }

@@ -34,7 +34,7 @@ func terminal(ctx context.Context, env cli.Env, name string, baud int) error {
 	}
 	defer port.Close()
 	fmt.Fprintf(env.Stderr, "%s at %d baud, ^] leaves\n", name, baud)
-	if f, ok := env.Stdin.(*os.File); ok && isTerminal(f) {
+	if f, ok := env.Stdin.(*os.File); ok && cli.IsTerminal(f) {
 		restore, err := rawTerminal(f)
 		if err != nil {
 			return fmt.Errorf("cannot use this terminal: %w", err)

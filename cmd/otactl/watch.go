@@ -87,7 +87,7 @@ func watch(ctx context.Context, env cli.Env, args []string) error {
 func terminalOf(w io.Writer) *os.File {
 	switch w := w.(type) {
 	case *os.File:
-		if isTerminal(w) && os.Getenv("TERM") != "dumb" {
+		if cli.IsTerminal(w) && os.Getenv("TERM") != "dumb" {
 			return w
 		}
 	case interface{ Unwrap() io.Writer }: // the program counts what is written

@@ -240,7 +240,7 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		c.Question = "Ask the server and install what it offers?"
 	case control.Install:
 		args.Source = rest[0]
-		c.Question = "Install " + printable(args.Source) + "?"
+		c.Question = "Install " + cli.Printable(args.Source) + "?"
 	case control.Consent:
 		args.Answer = rest[0]
 	}
@@ -257,7 +257,7 @@ func (consoleFace) Say(w io.Writer, verb string, data json.RawMessage) {
 	case control.Check:
 		var o ota.Offer
 		if err = json.Unmarshal(data, &o); err == nil {
-			fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", printable(versionText(offerVersion(o))), typeText(o.Type))
+			fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", cli.Printable(versionText(offerVersion(o))), typeText(o.Type))
 		}
 	case control.History:
 		var list []ota.Outcome
@@ -310,7 +310,7 @@ func (consoleFace) Progress(w io.Writer, first json.RawMessage, live bool) func(
 		bar.end()
 		printOutcome(w, *s.Last)
 		if f := s.Last.Failure; f != nil && f.Hint != "" {
-			fmt.Fprintf(w, "hint: %s\n", strings.TrimSpace(printable(f.Hint)))
+			fmt.Fprintf(w, "hint: %s\n", strings.TrimSpace(cli.Printable(f.Hint)))
 		}
 		return false
 	}

@@ -54,7 +54,7 @@ func diag(ctx context.Context, env cli.Env, args []string) error {
 	if err := durable.WriteFile(durable.OS, *output, text, 0o600); err != nil {
 		return ota.NewTransient(ota.CodeInternal, err)
 	}
-	fmt.Fprintf(env.Stdout, "%s: %s\n", *output, sizeText(int64(len(text))))
+	fmt.Fprintf(env.Stdout, "%s: %s\n", *output, cli.SizeText(int64(len(text))))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func bundle(ctx context.Context, cfg *config.Config, verbs control.Verbs) []byte
 	if len(clean) > maxBundle {
 		clean = clean[:maxBundle] + "\n== the rest is cut off\n"
 	}
-	return bytes.ToValidUTF8([]byte(printable(clean)), nil)
+	return bytes.ToValidUTF8([]byte(cli.Printable(clean)), nil)
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -161,7 +161,7 @@ func printSpace(w io.Writer, cfg *config.Config) error {
 			errs = append(errs, err)
 			continue
 		}
-		fmt.Fprintf(tw, "%s\t%s free\n", dir, sizeText(free))
+		fmt.Fprintf(tw, "%s\t%s free\n", dir, cli.SizeText(free))
 	}
 	if up, err := os.ReadFile("/proc/uptime"); err == nil {
 		fmt.Fprintf(tw, "up\t%s", up)

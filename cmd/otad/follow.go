@@ -149,7 +149,7 @@ func (p *progressLine) show(s report.State) {
 	if s.Transfer != nil && s.Transfer.TotalBytes > 0 {
 		cells := s.Percent * barCells / 100
 		text += fmt.Sprintf("[%s%s] %3d%%  %s of %s", strings.Repeat("#", cells), strings.Repeat(".", barCells-cells),
-			s.Percent, sizeText(s.Transfer.DoneBytes), sizeText(s.Transfer.TotalBytes))
+			s.Percent, cli.SizeText(s.Transfer.DoneBytes), cli.SizeText(s.Transfer.TotalBytes))
 		if left := s.Transfer.ETASeconds; left > 0 {
 			text += fmt.Sprintf("  %s left", time.Duration(left)*time.Second)
 		}
@@ -165,9 +165,9 @@ func (p *progressLine) show(s report.State) {
 // whyNot is what keeps an update, in one line.
 func whyNot(s report.State) string {
 	if s.Trouble != nil && s.Reason != "" {
-		return printable(s.Reason + ": " + s.Trouble.Text)
+		return cli.Printable(s.Reason + ": " + s.Trouble.Text)
 	}
-	return printable(s.Reason)
+	return cli.Printable(s.Reason)
 }
 
 func (p *progressLine) plain(s report.State) {

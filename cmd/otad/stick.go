@@ -42,14 +42,14 @@ func scanStick(ctx context.Context, env cli.Env, f updateFlags, dir string) erro
 
 func printScan(w io.Writer, found agent.Scan) {
 	for _, s := range found.Skipped {
-		fmt.Fprintf(w, "skipped %s: %s (%s)\n", printable(s.File), printable(s.Text), s.Code)
+		fmt.Fprintf(w, "skipped %s: %s (%s)\n", cli.Printable(s.File), cli.Printable(s.Text), s.Code)
 	}
 	switch {
 	case found.Taken == "":
 		fmt.Fprintln(w, "nothing to install")
 	case found.Asks:
-		fmt.Fprintf(w, "taken %s, version %s: it waits for `otad consent accept`\n", printable(found.Taken), printable(found.Version))
+		fmt.Fprintf(w, "taken %s, version %s: it waits for `otad consent accept`\n", cli.Printable(found.Taken), cli.Printable(found.Version))
 	default:
-		fmt.Fprintf(w, "taken %s, version %s\n", printable(found.Taken), printable(found.Version))
+		fmt.Fprintf(w, "taken %s, version %s\n", cli.Printable(found.Taken), cli.Printable(found.Version))
 	}
 }

@@ -4,12 +4,11 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"otad/agent/report"
+	"otad/cmd/internal/cli"
 	"otad/ota"
 )
 
@@ -17,7 +16,7 @@ import (
 func printState(w io.Writer, s report.State) {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(tw, "%s\t%s\n", name, printable(fmt.Sprintf(format, args...)))
+		fmt.Fprintf(tw, "%s\t%s\n", name, cli.Printable(fmt.Sprintf(format, args...)))
 	}
 	row("box", "%s %s", s.Model, s.Device)
 	running := fmt.Sprintf("version %s in slot %s", versionText(s.Version), s.Slot)
@@ -65,10 +64,10 @@ func phaseText(s report.State) string {
 	if s.Transfer != nil {
 		text += fmt.Sprintf(", %d%%", s.Percent)
 		if s.Transfer.TotalBytes > 0 {
-			text += fmt.Sprintf(" (%s of %s)", sizeText(s.Transfer.DoneBytes), sizeText(s.Transfer.TotalBytes))
+			text += fmt.Sprintf(" (%s of %s)", cli.SizeText(s.Transfer.DoneBytes), cli.SizeText(s.Transfer.TotalBytes))
 		}
 		if s.Transfer.BytesPerSecond > 0 {
-			text += fmt.Sprintf(", %s/s", sizeText(s.Transfer.BytesPerSecond))
+			text += fmt.Sprintf(", %s/s", cli.SizeText(s.Transfer.BytesPerSecond))
 		}
 		if s.Transfer.ETASeconds > 0 {
 			text += fmt.Sprintf(", %s left", time.Duration(s.Transfer.ETASeconds)*time.Second)
@@ -79,12 +78,12 @@ func phaseText(s report.State) string {
 
 func printOutcome(w io.Writer, o ota.Outcome) {
 	fmt.Fprintf(w, "%s  %s  version %s -> %s  %s\n", timeText(o.Ended), o.ID, versionText(o.From),
-		printable(versionText(offerVersion(o.Offer))), printable(resultText(o)))
+		cli.Printable(versionText(offerVersion(o.Offer))), cli.Printable(resultText(o)))
 }
 
 func printLines(w io.Writer, lines []string) {
 	for _, line := range lines {
-		fmt.Fprintln(w, printable(line))
+		fmt.Fprintln(w, cli.Printable(line))
 	}
 }
 
@@ -116,26 +115,3 @@ func typeText(t ota.UpgradeType) string {
 }
 
 func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
-
-// sizeText is a number of bytes in a unit that is easy to read.
-func sizeText(n int64) string {
-	switch {
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%d B", n)
-}
-
-// printable takes out what could steer a terminal: texts come from servers.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || r == '\n' {
-			return r
-		}
-		return -1
-	}, s)
-}

@@ -52,9 +52,9 @@ func check(ctx context.Context, env cli.Env, args []string) error {
 		return err
 	}
 	return answer(env, *asJSON, offer, func(w io.Writer) {
-		fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", printable(versionText(offerVersion(offer))), typeText(offer.Type))
+		fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", cli.Printable(versionText(offerVersion(offer))), typeText(offer.Type))
 		if offer.Prompt != "" {
-			fmt.Fprintf(w, "%s\n", printable(offer.Prompt))
+			fmt.Fprintf(w, "%s\n", cli.Printable(offer.Prompt))
 		}
 	})
 }
