@@ -162,6 +162,7 @@ func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 var (
 	agentModules = []string{
 		"github.com/cavaliergopher/grab/v3",
+		"github.com/coreos/go-systemd/v22",
 		"github.com/eclipse/paho.mqtt.golang",
 		"github.com/klauspost/compress",
 		"github.com/pelletier/go-toml/v2",

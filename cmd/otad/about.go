@@ -42,16 +42,22 @@ type about struct {
 	OS      string            `json:"os"`
 	Arch    string            `json:"arch"`
 	Modules map[string]string `json:"modules"`
+	// Settings are those of the build that change what it is: GOARM, -tags, …
+	Settings map[string]string `json:"settings"`
 }
 
 func aboutOtad() about {
-	a := about{buildVersion(), time.Time{}, runtime.Version(), runtime.GOOS, runtime.GOARCH, map[string]string{}}
+	a := about{Version: buildVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+		Modules: map[string]string{}, Settings: map[string]string{}}
 	if built != "" {
 		a.Built = builtAt().UTC()
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
 			a.Modules[m.Path] = m.Version
+		}
+		for _, s := range info.Settings {
+			a.Settings[s.Key] = s.Value
 		}
 	}
 	return a

@@ -38,6 +38,7 @@ func run(ctx context.Context, env cli.Env, args []string) error {
 			b.log.Error("the local door is closed", "cause", err)
 		}
 	})
+	doors.Go(func() { notify(ctx, b.agent, b.log) })
 	closeBroker, err := openBroker(ctx, cfg, b, &doors)
 	if err == nil {
 		err = openConsole(ctx, cfg, b, &doors)
