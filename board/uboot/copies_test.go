@@ -70,15 +70,15 @@ func TestNewer(t *testing.T) {
 func newStore(t *testing.T, fsys durable.FS, copies ...region) (*store, *machine) {
 	t.Helper()
 	m := newMachine(t, BootOrder, copies...)
-	s := &store{fs: fsys, root: m.root}
+	s := &store{fs: fsys, root: m.Root}
 	for _, c := range copies {
-		s.copies = append(s.copies, place{"/" + c.file, c.offset, envSize})
+		s.copies = append(s.copies, place{"/" + c.File, c.Offset, envSize})
 	}
-	m.set("n", "0")
+	m.Set("n", "0")
 	return s, m
 }
 
-var onDevice = []region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x6000}}
+var onDevice = []region{{File: "dev/mmcblk0", Offset: 0x2000}, {File: "dev/mmcblk0", Offset: 0x6000}}
 
 // TestCountsAround writes more often than the flags byte can count, in turn
 // with U-Boot, and damages each copy now and then.
@@ -94,16 +94,16 @@ func TestCountsAround(t *testing.T) {
 			t.Fatalf("write %d: got n=%s from copy %d, flags %d", n, got, env.copy, env.flags)
 		}
 		if n%7 == 0 {
-			m.must(m.damage(1 - env.copy))
+			m.must(m.Damage(1 - env.copy))
 		}
 		if n%3 == 0 {
-			m.set("n", fmt.Sprint(n+1))
+			m.Set("n", fmt.Sprint(n+1))
 			continue
 		}
 		vars := slices.Clone(env.variables)
 		vars.set("n", fmt.Sprint(n+1))
 		m.must(s.write(env, vars))
-		if got := m.get("n"); got != fmt.Sprint(n+1) {
+		if got := m.Get("n"); got != fmt.Sprint(n+1) {
 			t.Fatalf("write %d: U-Boot reads n=%s", n, got)
 		}
 	}
@@ -113,23 +113,23 @@ func TestCountsAround(t *testing.T) {
 func TestTornWrite(t *testing.T) {
 	t.Parallel()
 	s, m := newStore(t, quick, onDevice...)
-	m.set("n", "1")
+	m.Set("n", "1")
 	env, err := s.read()
 	m.must(err)
 	vars := slices.Clone(env.variables)
 	vars.set("n", "2")
-	older := m.copies[1-env.copy]
-	before := m.image(older)
+	older := m.Copies[1-env.copy]
+	before := m.Image(older)
 	m.must(s.write(env, vars))
-	after := m.image(older)
+	after := m.Image(older)
 	for n := 0; n <= envSize; n += 64 {
-		m.poke(older, append(slices.Clone(after[:n]), before[n:]...))
+		m.Poke(older, append(slices.Clone(after[:n]), before[n:]...))
 		got, err := s.read()
 		value, _ := got.get("n")
-		if want := m.get("n"); err != nil || value != want || value != "1" && value != "2" {
+		if want := m.Get("n"); err != nil || value != want || value != "1" && value != "2" {
 			t.Fatalf("cut at %d: got n=%s and %v, U-Boot reads n=%s", n, value, err, want)
 		}
-		if value == "2" && !bytes.Equal(m.image(older), after) {
+		if value == "2" && !bytes.Equal(m.Image(older), after) {
 			t.Fatalf("cut at %d: the new values are taken too early", n)
 		}
 	}
@@ -203,13 +203,13 @@ func (f *faultFile) Sync() error {
 	return f.File.Sync()
 }
 
-var inFiles = []region{{"boot/uboot.env", 0}, {"boot/uboot-redund.env", 0}}
+var inFiles = []region{{File: "boot/uboot.env", Offset: 0}, {File: "boot/uboot-redund.env", Offset: 0}}
 
 func TestUnreadableCopyIsABadCopy(t *testing.T) {
 	t.Parallel()
 	fsys := &faultFS{FS: durable.OS}
 	s, m := newStore(t, fsys, inFiles...)
-	m.set("n", "1")
+	m.Set("n", "1")
 	for i, name := range []string{"uboot.env", "uboot-redund.env"} {
 		fsys.call, fsys.name = "read", name
 		env, err := s.read()
@@ -221,7 +221,7 @@ func TestUnreadableCopyIsABadCopy(t *testing.T) {
 
 func TestWriteFaultsAreErrors(t *testing.T) {
 	t.Parallel()
-	for _, copies := range [][]region{onDevice, inFiles[:1], {{"dev/mmcblk0", 0x40}}} {
+	for _, copies := range [][]region{onDevice, inFiles[:1], {{File: "dev/mmcblk0", Offset: 0x40}}} {
 		for _, call := range []string{"write", "sync"} {
 			fsys := &faultFS{FS: durable.OS}
 			s, _ := newStore(t, fsys, copies...)
@@ -231,7 +231,7 @@ func TestWriteFaultsAreErrors(t *testing.T) {
 			}
 			fsys.call = call
 			if err := s.write(env, env.variables); !errors.Is(err, board.ErrEnvironment) || !errors.Is(err, syscall.EIO) {
-				t.Errorf("%s of %q: got %v, want ErrEnvironment and EIO", call, copies[0].file, err)
+				t.Errorf("%s of %q: got %v, want ErrEnvironment and EIO", call, copies[0].File, err)
 			}
 		}
 	}
@@ -251,7 +251,7 @@ func TestWriteCalls(t *testing.T) {
 		{"redundant files", inFiles, "", []string{"write", "sync"}},
 		{"the second file is not there yet", inFiles, "boot/uboot-redund.env", replaced},
 		{"one file", inFiles[:1], "", replaced},
-		{"one copy within something", []region{{"dev/mmcblk0", 0x40}}, "", []string{"write", "sync"}},
+		{"one copy within something", []region{{File: "dev/mmcblk0", Offset: 0x40}}, "", []string{"write", "sync"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -259,8 +259,8 @@ func TestWriteCalls(t *testing.T) {
 			fsys := &faultFS{FS: durable.OS}
 			s, m := newStore(t, fsys, test.copies...)
 			if test.remove != "" {
-				m.set("n", "1") // now the first copy is the newer one
-				m.must(os.Remove(filepath.Join(m.root, test.remove)))
+				m.Set("n", "1") // now the first copy is the newer one
+				m.must(os.Remove(filepath.Join(m.Root, test.remove)))
 			}
 			env, err := s.read()
 			m.must(err)
@@ -278,7 +278,7 @@ func TestWriteCalls(t *testing.T) {
 
 func TestNothingIsWrittenWhereNothingIs(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, quick, region{"dev/mmcblk0", 0x2000})
+	s, m := newStore(t, quick, region{File: "dev/mmcblk0", Offset: 0x2000})
 	env, err := s.read()
 	m.must(err)
 	tests := []struct {
@@ -291,7 +291,7 @@ func TestNothingIsWrittenWhereNothingIs(t *testing.T) {
 		{"no such second device", []place{{"/dev/mmcblk0", 0x2000, envSize}, {"/dev/mmcblk7", 0, envSize}}},
 		{"variables that do not fit", []place{{"/dev/mmcblk0", 0x2000, minEnvBytes}}},
 	}
-	before := m.image(m.copies[0])
+	before := m.Image(m.Copies[0])
 	for _, test := range tests {
 		s.copies = test.copies
 		vars := append(slices.Clone(env.variables), "long=enough")
@@ -299,10 +299,10 @@ func TestNothingIsWrittenWhereNothingIs(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrEnvironment", test.name, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(m.root, "dev/mmcblk7")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(m.Root, "dev/mmcblk7")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a device was invented: %v", err)
 	}
-	if !bytes.Equal(before, m.image(m.copies[0])) {
+	if !bytes.Equal(before, m.Image(m.Copies[0])) {
 		t.Error("the environment changed")
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (m *machine) onDisk() *crashfs.Disk {
 	m.t.Helper()
 	disk := crashfs.New(crashfs.NewPower(0))
-	m.must(filepath.WalkDir(m.root, func(name string, d fs.DirEntry, err error) error {
+	m.must(filepath.WalkDir(m.Root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -30,10 +30,10 @@ func (m *machine) onDisk() *crashfs.Disk {
 // takeFrom makes the environment on disk the machine's.
 func (m *machine) takeFrom(disk *crashfs.Disk) {
 	m.t.Helper()
-	for _, c := range m.copies {
-		data, err := durable.ReadFile(disk, c.file, 1<<20)
+	for _, c := range m.Copies {
+		data, err := durable.ReadFile(disk, c.File, 1<<20)
 		m.must(err)
-		m.must(os.WriteFile(c.file, data, 0o644))
+		m.must(os.WriteFile(c.File, data, 0o644))
 	}
 }
 
@@ -50,10 +50,10 @@ func TestPowerCutAtEachCall(t *testing.T) {
 			t.Parallel()
 			m := newMachine(t, kind.style, kind.copies...)
 			m.write("etc/"+kind.config, []byte(kind.text))
-			m.must(m.powerOn())
+			m.must(m.PowerOn())
 			m.open(m.options(kind.style))
 			disk := m.onDisk()
-			before, _, _ := m.load()
+			before, _, _ := m.Load()
 
 			// arm arms slot b on a disk like the first one, with the given mishap.
 			arm := func(cuts ...crashfs.Cut) (*crashfs.Disk, *crashfs.Power, *Board, error) {
@@ -67,14 +67,14 @@ func TestPowerCutAtEachCall(t *testing.T) {
 			d, power, _, err := arm()
 			m.must(err)
 			m.takeFrom(d.Survive(crashfs.Lost, 0, crashfs.NewPower(0)))
-			after, _, _ := m.load()
+			after, _, _ := m.Load()
 			if maps.Equal(before, after) {
 				t.Fatal("arming changed nothing")
 			}
 			states := 0
 			for i, call := range power.Calls() {
 				for _, how := range call.Ways {
-					if how == crashfs.Rot && len(m.copies) == 1 {
+					if how == crashfs.Rot && len(m.Copies) == 1 {
 						continue // nothing helps a single copy on bad flash
 					}
 					states++
@@ -82,7 +82,7 @@ func TestPowerCutAtEachCall(t *testing.T) {
 					d, power, b, err := arm(cut)
 					dead := power.Took() != nil
 					m.takeFrom(d.Survive(survivor(how), cut.Seed, crashfs.NewPower(0)))
-					vars, _, _ := m.load()
+					vars, _, _ := m.Load()
 					if !maps.Equal(vars, before) && !maps.Equal(vars, after) {
 						t.Errorf("%s at %q: U-Boot finds %q", cut, call.Name, vars)
 					}
@@ -96,7 +96,7 @@ func TestPowerCutAtEachCall(t *testing.T) {
 						t.Errorf("%s at %q: again: %v", cut, call.Name, err)
 					}
 					m.takeFrom(d.Survive(crashfs.Lost, 0, crashfs.NewPower(0)))
-					if vars, _, _ := m.load(); !maps.Equal(vars, after) {
+					if vars, _, _ := m.Load(); !maps.Equal(vars, after) {
 						t.Errorf("%s at %q: armed again, but U-Boot finds %q", cut, call.Name, vars)
 					}
 				}

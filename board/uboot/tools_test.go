@@ -36,10 +36,10 @@ type tools struct {
 func newTools(t *testing.T, m *machine) *tools {
 	t.Helper()
 	f := &tools{machine: m, printenv: tool(t, "fw_printenv", "libubootenv-tool"), setenv: tool(t, "fw_setenv", "libubootenv-tool")}
-	f.config = filepath.Join(m.root, "fw_env.config")
+	f.config = filepath.Join(m.Root, "fw_env.config")
 	var text string
-	for _, c := range m.copies {
-		text += fmt.Sprintf("%s %#x %#x\n", c.file, c.offset, envSize)
+	for _, c := range m.Copies {
+		text += fmt.Sprintf("%s %#x %#x\n", c.File, c.Offset, envSize)
 	}
 	m.must(os.WriteFile(f.config, []byte(text), 0o644))
 	return f
@@ -62,7 +62,7 @@ func (f *tools) print() map[string]string {
 // setVariable writes by way of a file of variables, as scripts do.
 func (f *tools) setVariable(name, value string) {
 	f.t.Helper()
-	list := filepath.Join(f.root, "list")
+	list := filepath.Join(f.Root, "list")
 	f.must(os.WriteFile(list, []byte(name+"="+value+"\n"), 0o644))
 	if out, err := exec.Command(f.setenv, "-c", f.config, "-s", list).CombinedOutput(); err != nil {
 		f.t.Fatalf("fw_setenv: %v: %s", err, out)
@@ -83,13 +83,13 @@ func asMap(v variables) map[string]string {
 func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
 	t.Parallel()
 	for name, copies := range map[string][]region{
-		"redundant": onDevice, "redundant files": inFiles, "one file": inFiles[:1], "one copy at an offset": {{"dev/mmcblk0", 0x2000}},
+		"redundant": onDevice, "redundant files": inFiles, "one file": inFiles[:1], "one copy at an offset": {{File: "dev/mmcblk0", Offset: 0x2000}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, m := newStore(t, quick, copies...)
 			f := newTools(t, m)
-			m.set("n", "0", "path with spaces", "a b  c", "equal", "x=y", "empty", "")
+			m.Set("n", "0", "path with spaces", "a b  c", "equal", "x=y", "empty", "")
 			rounds := 20
 			if name == "redundant" {
 				rounds = 135 // two writes each: once around
@@ -98,7 +98,7 @@ func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
 				env, err := s.read()
 				m.must(err)
 				if n%16 == 5 && len(copies) == 2 {
-					m.must(m.damage(1 - env.copy))
+					m.must(m.Damage(1 - env.copy))
 				}
 				vars := slices.Clone(env.variables)
 				vars.set("n", fmt.Sprint(2*n+1))
@@ -123,17 +123,17 @@ func TestToolsAgreeOnTornWrites(t *testing.T) {
 	t.Parallel()
 	s, m := newStore(t, quick, onDevice...)
 	f := newTools(t, m)
-	m.set("n", "1")
+	m.Set("n", "1")
 	env, err := s.read()
 	m.must(err)
 	vars := slices.Clone(env.variables)
 	vars.set("n", "2")
-	older := m.copies[1-env.copy]
-	before := m.image(older)
+	older := m.Copies[1-env.copy]
+	before := m.Image(older)
 	m.must(s.write(env, vars))
-	after := m.image(older)
+	after := m.Image(older)
 	for n := 0; n <= envSize; n += 256 {
-		m.poke(older, append(slices.Clone(after[:n]), before[n:]...))
+		m.Poke(older, append(slices.Clone(after[:n]), before[n:]...))
 		got, err := s.read()
 		m.must(err)
 		if want := f.print(); !maps.Equal(want, asMap(got.variables)) {
@@ -151,8 +151,8 @@ func TestMkenvimage(t *testing.T) {
 			t.Parallel()
 			s, m := newStore(t, quick, copies...)
 			m.write("list", []byte("BOOT_ORDER=A B\nBOOT_A_LEFT=3\n"))
-			for _, c := range m.copies {
-				args := []string{"-s", fmt.Sprint(envSize), "-o", c.file, filepath.Join(m.root, "list")}
+			for _, c := range m.Copies {
+				args := []string{"-s", fmt.Sprint(envSize), "-o", c.File, filepath.Join(m.Root, "list")}
 				if len(copies) == 2 {
 					args = append([]string{"-r"}, args...)
 				}

@@ -26,18 +26,18 @@ var kinds = []struct {
 }{
 	{"boot-order, redundant on one device", BootOrder, false, false, "fw_env.config",
 		"# two copies\n/dev/mmcblk0 0x2000 0x1000\n/dev/mmcblk0 -0x1000 1000\n",
-		[]region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x8000}}},
+		[]region{{File: "dev/mmcblk0", Offset: 0x2000}, {File: "dev/mmcblk0", Offset: 0x8000}}},
 	{"boot-order, one file", BootOrder, false, false, "fw_env.config",
-		"/boot/uboot.env 0 0x1000\n", []region{{"boot/uboot.env", 0}}},
+		"/boot/uboot.env 0 0x1000\n", []region{{File: "boot/uboot.env", Offset: 0}}},
 	{"boot-count, two files", BootCount, false, false, "fw_env.config",
 		"/boot/uboot.env 0x0 0x1000\n/boot/uboot-redund.env 0x0 0x1000\n",
-		[]region{{"boot/uboot.env", 0}, {"boot/uboot-redund.env", 0}}},
+		[]region{{File: "boot/uboot.env", Offset: 0}, {File: "boot/uboot-redund.env", Offset: 0}}},
 	{"boot-count by U-Boot itself, redundant on one device", BootCount, false, true, "fw_env.config",
 		"/dev/mmcblk0 0x2000 0x1000\n/dev/mmcblk0 0x3000 0x1000\n",
-		[]region{{"dev/mmcblk0", 0x2000}, {"dev/mmcblk0", 0x3000}}},
+		[]region{{File: "dev/mmcblk0", Offset: 0x2000}, {File: "dev/mmcblk0", Offset: 0x3000}}},
 	{"boot-count, one copy on a device, canary", BootCount, true, false, "libubootenv.yaml",
 		"uboot:\n  size: 0x1000\n  devices:\n    - path: /dev/mmcblk0\n      offset: 0x4000\n",
-		[]region{{"dev/mmcblk0", 0x4000}}},
+		[]region{{File: "dev/mmcblk0", Offset: 0x4000}}},
 }
 
 func TestContract(t *testing.T) {
@@ -53,16 +53,16 @@ func TestContract(t *testing.T) {
 				}
 				o := m.options(kind.style)
 				o.Canary = kind.canary
-				m.must(m.powerOn())
+				m.must(m.PowerOn())
 				b := m.open(o)
 				if kind.canary { // shown from the second boot on
-					m.must(m.powerOn())
+					m.must(m.PowerOn())
 					b = m.open(o)
 				}
 				h := boardtest.Harness{
 					Board: b,
 					PowerOn: func() (board.Board, error) {
-						if err := m.powerOn(); err != nil {
+						if err := m.PowerOn(); err != nil {
 							return nil, err
 						}
 						return Open(o)
@@ -71,7 +71,7 @@ func TestContract(t *testing.T) {
 					Reason: b.Reason,
 				}
 				if len(kind.copies) == 2 {
-					h.DamageEnv = m.damage
+					h.DamageEnv = m.Damage
 				}
 				return h
 			})
@@ -88,7 +88,7 @@ func newBox(t *testing.T, style Style) (*machine, *Board) {
 		}
 		m := newMachine(t, style, kind.copies...)
 		m.write("etc/"+kind.config, []byte(kind.text))
-		m.must(m.powerOn())
+		m.must(m.PowerOn())
 		return m, m.open(m.options(style))
 	}
 	panic("no such style")
@@ -115,7 +115,7 @@ func TestPowerCyclesBeforeOtadIsUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n := range 12 {
-				m.must(m.powerOn())
+				m.must(m.PowerOn())
 				if got := current(t, b); got.Slot != "a" || got.Trial {
 					t.Fatalf("power cycle %d: got %+v, want slot a, confirmed", n, got)
 				}
@@ -136,7 +136,7 @@ func TestOneWriteEach(t *testing.T) {
 		t.Run(string(style), func(t *testing.T) {
 			t.Parallel()
 			m, _ := newBox(t, style)
-			m.must(m.powerOn())
+			m.must(m.PowerOn())
 			fsys := &faultFS{FS: durable.OS}
 			o := m.options(style)
 			o.FS = fsys
@@ -158,7 +158,7 @@ func TestOneWriteEach(t *testing.T) {
 			want("MarkUnbootable", 1, b.MarkUnbootable(ctx, "b"))
 			want("MarkUnbootable again", 0, b.MarkUnbootable(ctx, "b"))
 			want("Arm", 1, b.Arm(ctx, "b"))
-			m.must(m.powerOn())
+			m.must(m.PowerOn())
 			want("Reject", 1, b.Reject(ctx))
 			want("Reject again", 0, b.Reject(ctx))
 			want("Confirm", 1, b.Confirm(ctx))
@@ -172,9 +172,9 @@ func TestRepair(t *testing.T) {
 	t.Parallel()
 	for i := range 2 {
 		m, _ := newBox(t, BootCount)
-		m.must(m.damage(i))
+		m.must(m.Damage(i))
 		m.open(m.options(BootCount))
-		m.must(m.damage(1 - i))
+		m.must(m.Damage(1 - i))
 		if got := current(t, m.open(m.options(BootCount))); got != (board.Boot{Slot: "a", Next: "a"}) {
 			t.Errorf("copy %d: got %+v", i, got)
 		}
@@ -188,14 +188,14 @@ func TestExhaustedSlotLeavesTheOrder(t *testing.T) {
 	if err := b.Arm(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
-	if got := m.get("BOOT_ORDER"); got != "B A" {
+	if got := m.Get("BOOT_ORDER"); got != "B A" {
 		t.Errorf("armed: got order %q, want %q", got, "B A")
 	}
 	for range DefaultTries + 1 {
-		m.must(m.powerOn())
+		m.must(m.PowerOn())
 	}
 	m.open(m.options(BootOrder))
-	if order, trial := m.get("BOOT_ORDER"), m.get("otad_trial"); order != "A" || trial != "" {
+	if order, trial := m.Get("BOOT_ORDER"), m.Get("otad_trial"); order != "A" || trial != "" {
 		t.Errorf("got order %q and trial %q, want A and none", order, trial)
 	}
 }
@@ -232,9 +232,9 @@ func TestForeignStates(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m, _ := newBox(t, test.style)
-			m.must(m.damage(0))
-			m.must(m.damage(1))
-			m.set(test.vars...)
+			m.must(m.Damage(0))
+			m.must(m.Damage(1))
+			m.Set(test.vars...)
 			got, err := m.open(m.options(test.style)).Current(t.Context())
 			got.ID = ""
 			if !errors.Is(err, test.err) || err == nil && got != test.want {
@@ -247,7 +247,7 @@ func TestForeignStates(t *testing.T) {
 func TestMenderVariables(t *testing.T) {
 	t.Parallel()
 	m, _ := newBox(t, BootCount)
-	m.set("mender_boot_part", "9", "mender_boot_part_hex", "9", "upgrade_available", "0", "bootlimit", "1")
+	m.Set("mender_boot_part", "9", "mender_boot_part_hex", "9", "upgrade_available", "0", "bootlimit", "1")
 	m.write("proc/cmdline", []byte("root=/dev/mmcblk0p2 quiet\n"))
 	o := m.options(BootCount)
 	o.SlotVariable, o.Slots[0].BootName, o.Slots[1].BootName = "mender_boot_part", "9", "10"
@@ -258,18 +258,18 @@ func TestMenderVariables(t *testing.T) {
 	for name, want := range map[string]string{
 		"mender_boot_part": "10", "mender_boot_part_hex": "a", "upgrade_available": "1", "bootcount": "0", "bootlimit": "1",
 	} {
-		if got := m.get(name); got != want {
+		if got := m.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	if err := b.MarkUnbootable(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
-	m.set("mender_check_saveenv_canary", "1")
+	m.Set("mender_check_saveenv_canary", "1")
 	if err := b.Arm(t.Context(), "b"); !errors.Is(err, board.ErrEnvironment) {
 		t.Errorf("U-Boot does not save: got %v, want ErrEnvironment", err)
 	}
-	m.set("mender_saveenv_canary", "1")
+	m.Set("mender_saveenv_canary", "1")
 	if err := b.Arm(t.Context(), "b"); err != nil {
 		t.Errorf("U-Boot saves: got %v", err)
 	}
@@ -284,7 +284,7 @@ func TestCanary(t *testing.T) {
 	if err := b.Arm(t.Context(), "b"); !errors.Is(err, board.ErrEnvironment) || !strings.Contains(err.Error(), "restart the box once") {
 		t.Errorf("first boot: got %v, want ErrEnvironment and what to do", err)
 	}
-	m.must(m.powerOn())
+	m.must(m.PowerOn())
 	b = m.open(o)
 	if err := b.Arm(t.Context(), "b"); err != nil {
 		t.Errorf("second boot: got %v", err)
@@ -298,8 +298,8 @@ func TestCanary(t *testing.T) {
 func TestRunningSlot(t *testing.T) {
 	t.Parallel()
 	m, b := newBox(t, BootOrder)
-	m.must(os.MkdirAll(filepath.Join(m.root, "dev/disk/by-partuuid"), 0o755))
-	m.must(os.Symlink("../../mmcblk0p3", filepath.Join(m.root, "dev/disk/by-partuuid/0a1b-03")))
+	m.must(os.MkdirAll(filepath.Join(m.Root, "dev/disk/by-partuuid"), 0o755))
+	m.must(os.Symlink("../../mmcblk0p3", filepath.Join(m.Root, "dev/disk/by-partuuid/0a1b-03")))
 	tests := []struct {
 		name, cmdline, want string
 	}{
@@ -339,7 +339,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"no slot variable", func(_ *machine, o *Options) { o.Style, o.SlotVariable = BootCount, "" }, "slot variable"},
 		{"negative tries", func(_ *machine, o *Options) { o.Tries = -1 }, "tries"},
 		{"a relative reboot command", func(_ *machine, o *Options) { o.Reboot = []string{"reboot"} }, "absolute path"},
-		{"no configuration", func(m *machine, _ *Options) { m.must(os.Remove(filepath.Join(m.root, "etc/fw_env.config"))) }, "fw_env.config"},
+		{"no configuration", func(m *machine, _ *Options) { m.must(os.Remove(filepath.Join(m.Root, "etc/fw_env.config"))) }, "fw_env.config"},
 		{"raw flash", func(m *machine, _ *Options) { m.write("etc/fw_env.config", []byte("/dev/mtd0 0 4000\n")) }, "raw flash"},
 	}
 	for _, test := range tests {
@@ -359,7 +359,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestLock(t *testing.T) {
 	t.Parallel()
 	m, b := newBox(t, BootOrder)
-	l, err := durable.AcquireLock(filepath.Join(m.root, defaultLock), "fw_setenv")
+	l, err := durable.AcquireLock(filepath.Join(m.Root, defaultLock), "fw_setenv")
 	m.must(err)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -370,7 +370,7 @@ func TestLock(t *testing.T) {
 	if err := b.Arm(t.Context(), "b"); err != nil {
 		t.Errorf("released: got %v", err)
 	}
-	m.must(os.RemoveAll(filepath.Join(m.root, "var/lock")))
+	m.must(os.RemoveAll(filepath.Join(m.Root, "var/lock")))
 	if err := b.MarkUnbootable(t.Context(), "b"); err != nil {
 		t.Errorf("no directory for the lock: got %v", err)
 	}
