@@ -28,6 +28,7 @@ var level = map[string]int{
 	"ota":         1,
 	"ota/swu":     1,
 	"ota/policy":  1,
+	"ota/schema":  1,
 	"board":       1,
 	"transport":   1,
 	"ota/durable": 0,
@@ -175,6 +176,7 @@ var (
 		"github.com/diskfs/go-diskfs",
 		"github.com/gorilla/websocket",
 		"github.com/mochi-mqtt/server/v2",
+		"github.com/santhosh-tekuri/jsonschema/v6",
 	}
 )
 

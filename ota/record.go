@@ -145,7 +145,9 @@ func FailureOf(f *Fault) *Failure {
 // Outcome is how an update ended, kept in the history.
 type Outcome struct {
 	ID      string    `json:"id"`
-	Result  Phase     `json:"result"` // confirmed, rolled-back or failed
+	Kind    string    `json:"kind,omitempty"` // "" for the firmware, else configuration or package
+	Name    string    `json:"name,omitempty"` // of the package
+	Result  Phase     `json:"result"`         // confirmed, rolled-back or failed
 	Offer   Offer     `json:"offer"`
 	From    Version   `json:"from"`
 	Slot    string    `json:"slot,omitempty"` // the slot that the update was for

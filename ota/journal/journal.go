@@ -39,7 +39,7 @@ const schema = 1
 // Names of buckets and keys, persisted: since schema 1.
 var (
 	bucketMeta     = []byte("meta")     // schema, sum, recovery
-	bucketState    = []byte("state")    // update, box
+	bucketState    = []byte("state")    // update, box, and the channels' (channels.go)
 	bucketHistory  = []byte("history")  // number → ota.Outcome
 	bucketOutbox   = []byte("outbox")   // number → Entry
 	bucketCommands = []byte("commands") // number → commandMark
@@ -68,6 +68,7 @@ type Change struct {
 	Events  []Event      // appended to the outbox
 	Command string       // an id to remember as acted on
 	Told    bool         // Events tell of the Recovery that Open returned
+	Reports []ota.Report // appended to the reports for the server
 }
 
 // Event is a message for the operator that must arrive, sooner or later.
@@ -127,7 +128,7 @@ func (j *Journal) Commit(c Change) error {
 		if c.Ended != nil {
 			history := tx.Bucket(bucketHistory)
 			if isNewest(history, c.Ended.ID) {
-				c.Events = nil // they are in the outbox since then
+				c.Events, c.Reports = nil, nil // they are in the outbox since then
 			} else if err := appendTo(history, c.Ended, MaxHistory); err != nil {
 				return err
 			}
@@ -141,6 +142,9 @@ func (j *Journal) Commit(c Change) error {
 			if err := tx.Bucket(bucketMeta).Delete(keyRecovery); err != nil {
 				return err
 			}
+		}
+		if err := addReports(state, c.Reports); err != nil {
+			return err
 		}
 		return enqueue(tx.Bucket(bucketOutbox), c.Events)
 	}))
