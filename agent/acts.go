@@ -110,14 +110,7 @@ func (a *Agent) ask(ctx context.Context, q policy.Question) {
 		Agreed: a.rec.Consent == ota.ConsentAccepted,
 		Since:  a.rec.ChangedAt, Rules: a.Config.Rules(),
 	}
-	if b, ok := a.Board.(board.Busy); ok {
-		busy, err := b.Busy(ctx)
-		if err != nil {
-			busy = "cannot tell whether it is in use"
-			a.Log.Warn("cannot ask whether the box is in use", "cause", err)
-		}
-		facts.Busy = busy
-	}
+	facts.Busy = a.busy(ctx)
 	verdict := policy.Decide(q, facts)
 	a.explain(verdict.Reason, verdict.At)
 	if verdict.Allowed {
@@ -128,6 +121,20 @@ func (a *Agent) ask(ctx context.Context, q policy.Question) {
 		// A wall clock that is set may bring the time nearer: look hourly.
 		a.wake = a.Clock.alarmIn(min(time.Hour, verdict.At.Sub(facts.Now)))
 	}
+}
+
+// busy is why the viewer must not be disturbed, "" when nobody would notice.
+func (a *Agent) busy(ctx context.Context) string {
+	b, ok := a.Board.(board.Busy)
+	if !ok {
+		return ""
+	}
+	busy, err := b.Busy(ctx)
+	if err != nil {
+		a.Log.Warn("cannot ask whether the box is in use", "cause", err)
+		return "cannot tell whether it is in use"
+	}
+	return busy
 }
 
 // staged is where the artifact of an update is kept.
@@ -217,7 +224,7 @@ func (a *Agent) target(ctx context.Context) (install.Target, string, error) {
 
 // fill is the dangerous part: mark the slot unbootable, write, sync, read back.
 func (a *Agent) fill(ctx context.Context, plan *install.Plan, rec ota.Record, name string) (ota.Image, error) {
-	if err := a.record(ctx, ota.Targeted{Slot: name}); err != nil {
+	if err := a.targeted(ctx, name); err != nil {
 		return ota.Image{}, err
 	}
 	if err := a.Board.MarkUnbootable(ctx, name); err != nil {
@@ -241,6 +248,11 @@ func (a *Agent) installProgress(stage install.Stage, done, total int64) {
 }
 
 func (a *Agent) arm(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	if rec.Back {
+		if err := a.stillThere(ctx, rec); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.Board.Arm(ctx, rec.ToSlot); err != nil {
 		return nil, boardFault(err)
 	}
@@ -271,15 +283,22 @@ func (a *Agent) reboot(ctx context.Context) {
 	if a.rec.Failure != nil {
 		reason = "otad: rollback of " + a.rec.ID
 	}
-	if err := a.Board.Reboot(ctx, reason); err != nil {
+	if err := a.restart(ctx, reason); err != nil {
 		a.Log.Error("cannot restart the box", "cause", err)
-		a.trouble(ota.FaultOf(boardFault(err)))
+		a.trouble(ota.FaultOf(err))
 		a.later()
-		return
+	}
+}
+
+// restart asks the board for a restart and ends the loop.
+func (a *Agent) restart(ctx context.Context, reason string) error {
+	if err := a.Board.Reboot(ctx, reason); err != nil {
+		return boardFault(err)
 	}
 	a.Log.Info("restart", "reason", reason)
 	a.explain("restarting", time.Time{})
 	a.rebooting = true
+	return nil
 }
 
 // settle writes the end of an update: the history, the floor, the memory of
@@ -305,11 +324,15 @@ func (a *Agent) settle(ctx context.Context) {
 	case ota.PhaseConfirmed:
 		// The clock was good enough to judge the signer's certificate by.
 		box.LastGood = now
-		box = box.Forget(rec.Offer.Key())
+		box = box.Confirmed(rec, a.Running)
 		if v := rec.Image.Version; v != "" && (box.Floor == "" || swu.CompareVersions(v, box.Floor) > 0) {
 			box.Floor = v
 		}
 	default:
+		if rec.Back {
+			box = box.Drop(rec.ToSlot) // there is no second try: it is marked by now
+			break
+		}
 		box = box.Remember(badOffer(rec, now))
 	}
 	next, _ := ota.Next(rec, ota.Settled{})

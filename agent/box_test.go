@@ -41,6 +41,7 @@ type testBox struct {
 	server    *fakeServer
 	config    config.Config
 	boots     int
+	ended     chan struct{} // of the agent that starting made
 }
 
 // system is the content of a slot.

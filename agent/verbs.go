@@ -47,6 +47,12 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 		return a.doConsent(ctx, r)
 	case control.Cancel:
 		return a.doCancel(ctx, r)
+	case control.Confirm:
+		return a.doConfirm(ctx, r)
+	case control.Rollback:
+		return a.doRollback(ctx, r)
+	case control.Reboot:
+		return a.doReboot(ctx, r)
 	}
 	return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot follow request: verb %q is not known", r.Verb))
 }

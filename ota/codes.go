@@ -56,6 +56,8 @@ const (
 	CodeBusy            Code = "busy"             // another update is under way
 	CodeNotNow          Code = "not-now"          // the policy says: later
 	CodeNothing         Code = "nothing"          // nothing to do: no offer, nothing to cancel
+	CodeRejected        Code = "rejected"         // a person gave the new system up
+	CodeNoWayBack       Code = "no-way-back"      // no other slot holds a system that is known to be good
 	CodeBadOffer        Code = "bad-offer"        // this offer failed before and is remembered as bad
 	CodeDeclined        Code = "declined"         // the viewer or operator said no
 	CodeCancelled       Code = "cancelled"        // a person cancelled the update

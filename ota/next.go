@@ -63,6 +63,13 @@ type (
 	Consented struct{ Consent Consent }
 	// Pressed: a person said: now. It overrides the policy.
 	Pressed struct{}
+	// Returning starts a way back to the system that another slot holds still.
+	// The record carries what Accepted has, and ToSlot and Image.
+	Returning struct{ Record Record }
+	// Vouched: a person says that the system on trial is good.
+	Vouched struct{}
+	// GivenUp: a person (By) does not want the system that is armed or on trial.
+	GivenUp struct{ By string }
 	// Settled: the outcome is in the history.
 	Settled struct{}
 )
@@ -82,6 +89,9 @@ func (Failed) event()     {}
 func (Cancelled) event()  {}
 func (Consented) event()  {}
 func (Pressed) event()    {}
+func (Returning) event()  {}
+func (Vouched) event()    {}
+func (GivenUp) event()    {}
 func (Settled) event()    {}
 
 // Limits that keep an update from going round for ever.
@@ -149,13 +159,18 @@ func step(r Record, e Event) (Record, Act) {
 		return consented(r, e)
 	case Pressed:
 		return pressed(r)
+	case GivenUp:
+		return givenUp(r, e)
 	case Failed:
 		return failed(r, e.Fault)
 	}
 	switch r.Phase {
 	case PhaseIdle, "":
-		if e, ok := e.(Accepted); ok {
+		switch e := e.(type) {
+		case Accepted:
 			return accepted(e.Record)
+		case Returning:
+			return returning(e.Record)
 		}
 	case PhaseOffered:
 		if _, ok := e.(Allowed); ok {
@@ -206,6 +221,14 @@ func accepted(in Record) (Record, Act) {
 	}, PhaseOffered)
 }
 
+// returning begins where an update is whose slot is whole: the other slot needs
+// no download and no writing.
+func returning(in Record) (Record, Act) {
+	r, _ := accepted(in)
+	r.Back, r.ToSlot, r.Image = true, in.ToSlot, in.Image
+	return enter(r, PhaseInstalled)
+}
+
 func downloading(r Record, e Event) (Record, Act) {
 	switch e := e.(type) {
 	case Progressed:
@@ -237,7 +260,7 @@ func installing(r Record, e Event) (Record, Act) {
 
 func trial(r Record, e Event) (Record, Act) {
 	switch e.(type) {
-	case Healthy:
+	case Healthy, Vouched:
 		if r.Failure == nil {
 			r.Healthy = true
 		}
@@ -263,6 +286,11 @@ func booted(r Record, e Booted) (Record, Act) {
 		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
 	}
 	tried := r.Phase == PhaseInstalled || r.Phase == PhaseArmed || r.Phase == PhaseTrial
+	if e.Trial && e.Slot == r.ToSlot && r.Phase == PhaseFailed && r.Failure != nil && r.Failure.Code == CodeRejected {
+		// A person gave it up, and the power went before it was disarmed: what
+		// was started all the same is given up, not judged.
+		tried = true
+	}
 	if e.Trial && !tried && !r.Phase.Ended() {
 		// A system on trial while the journal is not that far: it is old, or
 		// somebody else armed the slot. The trial comes first, or its tries run
@@ -344,6 +372,23 @@ func cancelled(r Record, e Cancelled) (Record, Act) {
 	switch r.Phase {
 	case PhaseOffered, PhaseDownloading, PhaseDownloaded, PhaseInstalling:
 		return fail(r, NewRefused(CodeCancelled, fmt.Errorf("cannot go on with the update: cancelled by %s", e.By)))
+	}
+	return r, ActNone
+}
+
+// givenUp takes back what is armed, and gives up what is on trial and not found
+// healthy yet. What was found healthy is being confirmed: it is too late, and a
+// way back is another matter.
+func givenUp(r Record, e GivenUp) (Record, Act) {
+	f := NewRefused(CodeRejected, fmt.Errorf("cannot keep the new system: given up by %s", e.By))
+	switch r.Phase {
+	case PhaseInstalled, PhaseArmed:
+		return fail(r, f) // settling marks the slot unbootable
+	case PhaseTrial:
+		if r.Failure == nil && !r.Healthy {
+			r.Failure, r.Attempts = FailureOf(f), 0
+			return r, ActReject
+		}
 	}
 	return r, ActNone
 }

@@ -33,6 +33,9 @@ func starts() map[string]Record {
 	healthy.Healthy = true
 	sick.Failure = &Failure{Class: Permanent, Code: CodeUnhealthy, Text: "sick"}
 	list["trial healthy"], list["trial sick"] = healthy, sick
+	takenBack := list["armed"]
+	takenBack.Phase, takenBack.Failure = PhaseFailed, &Failure{Class: Refused, Code: CodeRejected, Text: "given up"}
+	list["taken back"] = takenBack
 	return list
 }
 
@@ -62,6 +65,9 @@ var happenings = map[string]Event{
 	"viewer declines": Consented{ConsentDeclined},
 	"pressed":         Pressed{},
 	"settled":         Settled{},
+	"returning":       Returning{Record{ID: "u3", ToSlot: "b", Offer: Offer{VersionCode: 1}}},
+	"vouched":         Vouched{},
+	"given up":        GivenUp{By: "cli"},
 }
 
 // What follows, of everything that can happen in every phase. A pair that is
@@ -71,9 +77,11 @@ const transitions = `
 from           | event           | to          | act
 ---------------|-----------------|-------------|-------------
 idle           | accepted        | offered     | ask-download
+idle           | returning       | installed   | arm
 idle           | boot new        | trial       | check-health
 idle           | boot new later  | trial       | check-health
 fresh          | accepted        | offered     | ask-download
+fresh          | returning       | installed   | arm
 fresh          | boot new        | trial       | check-health
 fresh          | boot new later  | trial       | check-health
 
@@ -152,6 +160,7 @@ installed      | file is gone    | failed      | settle
 installed      | viewer agrees   | same        | none
 installed      | viewer declines | same        | none
 installed      | pressed         | same        | none
+installed      | given up        | failed      | settle
 
 armed          | boot old        | same        | ask-reboot
 armed          | boot old later  | rolled-back | settle
@@ -166,6 +175,7 @@ armed          | file is gone    | same        | ask-reboot
 armed          | viewer agrees   | same        | ask-reboot
 armed          | viewer declines | same        | ask-reboot
 armed          | pressed         | same        | ask-reboot
+armed          | given up        | failed      | settle
 
 trial          | boot old        | rolled-back | settle
 trial          | boot old later  | rolled-back | settle
@@ -173,6 +183,8 @@ trial          | boot new        | same        | check-health
 trial          | boot new later  | same        | check-health
 trial          | boot new kept   | same        | check-health
 trial          | healthy         | same        | confirm
+trial          | vouched         | same        | confirm
+trial          | given up        | same        | reject
 trial          | fails passing   | same        | reject
 trial          | fails for good  | same        | reject
 trial          | refused         | same        | reject
@@ -184,6 +196,7 @@ trial healthy  | boot new        | same        | confirm
 trial healthy  | boot new later  | same        | confirm
 trial healthy  | boot new kept   | same        | confirm
 trial healthy  | healthy         | same        | confirm
+trial healthy  | vouched         | same        | confirm
 trial healthy  | confirmed       | confirmed   | settle
 trial healthy  | fails passing   | same        | confirm
 trial healthy  | fails for good  | same        | confirm
@@ -196,6 +209,7 @@ trial sick     | boot new        | same        | reject
 trial sick     | boot new later  | same        | reject
 trial sick     | boot new kept   | same        | reject
 trial sick     | healthy         | same        | reject
+trial sick     | vouched         | same        | reject
 trial sick     | rejected        | same        | reboot
 trial sick     | fails passing   | same        | reject
 trial sick     | fails for good  | same        | reject
@@ -212,6 +226,12 @@ rolled-back    | boot *          | same        | settle
 rolled-back    | settled         | idle        | none
 failed         | boot *          | same        | settle
 failed         | settled         | idle        | none
+taken back     | boot old        | same        | settle
+taken back     | boot old later  | same        | settle
+taken back     | boot new        | trial       | reject
+taken back     | boot new later  | trial       | reject
+taken back     | boot new kept   | same        | settle
+taken back     | settled         | idle        | none
 `
 
 type move struct {
@@ -288,7 +308,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 16; len(types) != want {
+	if want := 19; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }
@@ -338,6 +358,15 @@ func TestNextContent(t *testing.T) {
 			func(r Record) bool { return r.Failure == nil && Resume(r) == ActConfirm }},
 		{"a trial that nobody knows of", s["idle"], happenings["boot new later"],
 			func(r Record) bool { return r.ID == "boot-2" && r.By == "board" && r.ToSlot == "b" && r.Boots == 1 }},
+		{"a person gives it up", s["trial"], GivenUp{By: "cli"},
+			func(r Record) bool {
+				return r.Failure.Code == CodeRejected && r.Failure.Class == Refused && strings.Contains(r.Failure.Text, "cli")
+			}},
+		{"a way back brings only what it may", s["idle"],
+			Returning{Record{ID: "u3", Phase: PhaseTrial, ToSlot: "b", Image: Image{SHA256: "ab"}, Healthy: true, Boots: 2, File: "/x", Force: true}},
+			func(r Record) bool {
+				return r == Record{ID: "u3", Phase: PhaseInstalled, Back: true, ToSlot: "b", Image: Image{SHA256: "ab"}, Force: true, Changes: 1}
+			}},
 		{"the idle record is clean", s["failed"], Settled{}, func(r Record) bool { return r == Record{Phase: PhaseIdle} }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

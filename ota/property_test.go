@@ -23,15 +23,21 @@ func walk(t *testing.T, choices []byte) {
 		before := r
 		next, act := Next(r, happenings[name])
 		entered := next.Phase != before.Phase
-		if _, is := happenings[name].(Healthy); is && before.Phase == PhaseTrial {
-			healthy = true
+		switch happenings[name].(type) {
+		case Healthy, Vouched:
+			healthy = healthy || before.Phase == PhaseTrial
 		}
+		takenBack := before.Phase == PhaseFailed && before.Failure.Code == CodeRejected
 		switch {
 		case entered && act != Resume(next):
 			t.Fatalf("event %d, %s: entering %s asks for %s, a restart for %s", i, name, next.Phase, act, Resume(next))
 		case entered && next.Phase == PhaseConfirmed && !healthy:
 			t.Fatalf("event %d, %s: confirmed, and never healthy", i, name)
 		case before.Phase == PhaseConfirmed && next.Phase == PhaseRolledBack: // the board is the truth
+		case takenBack && next.Phase == PhaseTrial: // started all the same: to be given up
+			if act != ActReject {
+				t.Fatalf("event %d, %s: taken back, and then %s", i, name, act)
+			}
 		case entered && before.Phase.Ended() && (name != "settled" || next.Phase != PhaseIdle):
 			t.Fatalf("event %d, %s: %s became %s", i, name, before.Phase, next.Phase)
 		case next.Changes > MaxChanges+3:

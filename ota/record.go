@@ -103,6 +103,7 @@ type Record struct {
 	By      string  `json:"by,omitempty"`    // who started it: "poll", "cli", "mqtt:ID"
 	Force   bool    `json:"force,omitempty"` // a person said: now
 	Below   bool    `json:"below,omitempty"` // a person at the box allowed a version below the floor
+	Back    bool    `json:"back,omitempty"`  // a way back to the system that ToSlot holds still; nothing is installed
 	Consent Consent `json:"consent,omitempty"`
 	From    Version `json:"from"` // the version that ran when it started
 
@@ -152,6 +153,7 @@ type Outcome struct {
 	From    Version   `json:"from"`
 	Slot    string    `json:"slot,omitempty"` // the slot that the update was for
 	By      string    `json:"by,omitempty"`
+	Back    bool      `json:"back,omitempty"` // it was a way back to the system before
 	Failure *Failure  `json:"failure,omitempty"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended"`
@@ -174,6 +176,17 @@ type Box struct {
 	Bad      []BadOffer `json:"bad,omitempty"`       // at most MaxBad, oldest first
 	Last     *Outcome   `json:"last,omitempty"`      // of the last update that ended
 	CheckAt  time.Time  `json:"checked_at,omitzero"` // of the last successful check
+	// Systems are those that were confirmed and that nobody wrote over since, one
+	// for a slot, the latest last.
+	Systems []System `json:"systems,omitempty"`
+}
+
+// System is what a slot holds, as far as otad knows.
+type System struct {
+	Slot    string  `json:"slot"`
+	Version Version `json:"version"`
+	Image   Image   `json:"image"`         // zero for one that otad did not install
+	Key     string  `json:"key,omitempty"` // of the offer that brought it
 }
 
 // MaxBad bounds the memory of bad offers.

@@ -38,15 +38,16 @@ type Result struct {
 
 // remote lists the verbs that are taken from a broker: all but those that name
 // files of the box.
-var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true, Logs: true}
+var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true, Logs: true,
+	Confirm: true, Rollback: true, Reboot: true}
 
 // looking are the verbs that change nothing. They need no memory of their ids,
 // which would cost a write to the flash each.
 var looking = map[string]bool{Status: true, History: true, Logs: true}
 
-// spread are the verbs that make a box ask the server: addressed to a group,
-// they are not followed by all boxes at once.
-var spread = map[string]bool{Check: true, Upgrade: true}
+// spread are the verbs that make a box ask the server or restart: addressed to a
+// group, they are not followed by all boxes at once.
+var spread = map[string]bool{Check: true, Upgrade: true, Rollback: true, Reboot: true}
 
 // errNobody says that there is nobody to answer to.
 var errNobody = errors.New("no id to answer to")

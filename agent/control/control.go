@@ -34,12 +34,17 @@ const (
 	Cancel  = "cancel"  // stop the update under way
 	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
 	Logs    = "logs"    // the last lines of the log; Data is []string, the newest last
+
+	// What a person decides about the system that runs; Data is report.State.
+	Confirm  = "confirm"  // keep the one on trial: the person vouches for it
+	Rollback = "rollback" // give up the one armed or on trial, or go back to the one before
+	Reboot   = "reboot"   // restart the box, if the policy has nothing against it
 )
 
 // Args are the arguments of all verbs; each takes its own and no other.
 type Args struct {
 	To         int64  `json:"to,omitempty"`          // upgrade: this versionCode and no other
-	Now        bool   `json:"now,omitempty"`         // upgrade, install: do not wait for window, viewer or consent
+	Now        bool   `json:"now,omitempty"`         // upgrade, install, rollback: do not wait for window, viewer or consent; reboot: whatever they say
 	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL; scan: a directory
 	BelowFloor bool   `json:"below_floor,omitempty"` // install: allow a version below the floor
 	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
@@ -57,6 +62,10 @@ var allowed = map[string]Args{
 	Cancel:  {},
 	History: {Limit: 1},
 	Logs:    {Limit: 1},
+
+	Confirm:  {},
+	Rollback: {Now: true},
+	Reboot:   {Now: true},
 }
 
 // Request asks for one verb.

@@ -195,6 +195,13 @@ func examples(t *testing.T) map[string]any {
 	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt}
 	full.Reason, full.GoesOn, full.Trouble, full.Last = "waits for the window 02:00-05:00", &later, failure, outcome
 
+	returned := &ota.Outcome{ID: "B4CK00", Result: ota.PhaseConfirmed, From: to, Slot: "a", By: "cli", Back: true, Started: at, Ended: later,
+		Offer: ota.Offer{VersionCode: from.Code, VersionName: from.Name, Type: ota.UpgradeSilent}}
+	back := idle
+	back.Version, back.Slot, back.Phase, back.CheckAt = to, "b", ota.PhaseArmed, nil
+	back.Update = &report.Update{ID: "B4CK00", To: from, Type: ota.UpgradeSilent, By: "cli", Back: true}
+	back.Reason = "the box is in use: recording"
+
 	command := control.Command{V: control.Version, ID: "2026-11-22-a", Verb: control.Upgrade, Args: control.Args{To: 43, Now: true},
 		Expires: &later, Topic: "otad/stv1/all/cmd"}
 	signedBytes, err := json.Marshal(command)
@@ -203,7 +210,9 @@ func examples(t *testing.T) map[string]any {
 	}
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	return map[string]any{
-		"state-idle": idle, "state-full": full,
+		"state-idle": idle, "state-full": full, "state-back": back,
+		"event-outcome-back":      report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: later, Type: report.EventOutcome, Update: "B4CK00", Outcome: returned},
+		"command-rollback":        control.Command{V: control.Version, ID: "4", Verb: control.Rollback},
 		"offline":                 json.RawMessage(report.Offline("stv1", "02:00:00:00:00:01")),
 		"progress":                report.Progress{V: report.Version, Update: "QW7PLZ", Phase: ota.PhaseInstalling, Stage: "write", Percent: 23, Transfer: transfer},
 		"event-phase":             report.Event{V: report.Version, ID: "E7H2Q0", Seq: 17, Time: at, Type: report.EventPhase, Update: "QW7PLZ", Phase: ota.PhaseFailed, To: &to, Slot: "b", Failure: failure},

@@ -63,6 +63,7 @@ type Update struct {
 	To     ota.Version     `json:"to"`
 	Type   ota.UpgradeType `json:"type"`
 	By     string          `json:"by"`
+	Back   bool            `json:"back,omitempty"` // a way back to the system before
 	Prompt string          `json:"prompt,omitempty"`
 }
 

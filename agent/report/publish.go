@@ -205,5 +205,5 @@ func TransferOf(done, total, rate int64) *Transfer {
 // OutcomeOf is how the update of r ended at the given time, in its persisted form.
 func OutcomeOf(r ota.Record, ended time.Time) ota.Outcome {
 	return ota.Outcome{ID: r.ID, Result: r.Phase, Offer: r.Offer, From: r.From, Slot: r.ToSlot,
-		By: r.By, Failure: r.Failure, Started: r.StartedAt, Ended: ended}
+		By: r.By, Back: r.Back, Failure: r.Failure, Started: r.StartedAt, Ended: ended}
 }

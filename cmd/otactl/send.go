@@ -57,7 +57,7 @@ func sendFlags(call *sendCall) *flag.FlagSet {
 	fs.StringVar(&call.model, "model", "", "all boxes of this model")
 	fs.BoolVar(&call.all, "all", false, "all boxes")
 	fs.Int64Var(&call.command.Args.To, "to", 0, "upgrade: this `versionCode` and no other")
-	fs.BoolVar(&call.command.Args.Now, "now", false, "upgrade: do not wait for window or viewer")
+	fs.BoolVar(&call.command.Args.Now, "now", false, "upgrade, rollback: do not wait for window or viewer; reboot: whatever they say")
 	fs.StringVar(&call.command.Args.Answer, "answer", "", "consent: accept or decline")
 	fs.IntVar(&call.command.Args.Limit, "limit", 0, "history: how many")
 	fs.StringVar(&call.command.ID, "id", "", "id of the command; the same one is acted on once. By default a fresh one")

@@ -168,6 +168,9 @@ func (f *sending) takeState(name string, s boxreport.State, retained bool) {
 	}
 }
 
+// followed are the verbs whose update has an end to wait for.
+var followed = []string{control.Upgrade, control.Check, control.Consent, control.Confirm, control.Rollback}
+
 // by is how the boxes note that this command started an update.
 func (f *sending) by() string { return "mqtt:" + f.call.command.ID }
 
@@ -181,7 +184,10 @@ func (f *sending) takeResult(name string, r control.Result) {
 	if r.OK && f.call.wait && json.Unmarshal(r.Data, &state) == nil && state.Update != nil && b.update == "" {
 		b.update = state.Update.ID
 	}
-	follows := f.call.wait && (r.Verb == control.Upgrade || r.Verb == control.Check || r.Verb == control.Consent)
+	if r.OK && f.call.wait && r.Verb == control.Rollback && state.Update == nil && state.Last != nil {
+		b.update, b.outcomes[state.Last.ID] = state.Last.ID, state.Last // what was armed is taken back at once
+	}
+	follows := f.call.wait && slices.Contains(followed, r.Verb)
 	if !r.OK || !follows {
 		f.end(b)
 		return
@@ -250,7 +256,7 @@ func (f *sending) report() error {
 // err is how it ended for one box.
 func (b *sent) err(patience time.Duration) error {
 	switch {
-	case b.Outcome != nil && b.Outcome.Failure != nil:
+	case b.Outcome != nil && b.Outcome.Failure != nil && !b.asWanted():
 		return ota.NewPermanent(b.Outcome.Failure.Code, errors.New(b.Outcome.Failure.Text)).WithHint(b.Outcome.Failure.Hint)
 	case b.Outcome != nil:
 		return nil
@@ -263,6 +269,11 @@ func (b *sent) err(patience time.Duration) error {
 			WithHint("it goes on by itself; `otactl watch` shows it")
 	}
 	return nil
+}
+
+// asWanted tells whether the update was given up because this command said so.
+func (b *sent) asWanted() bool {
+	return b.Result != nil && b.Result.Verb == control.Rollback && b.Outcome.Failure.Code == ota.CodeRejected
 }
 
 func (f *sending) print(b *sent, err error) {

@@ -199,6 +199,9 @@ install FILE|URL [--yes] [--below-floor] [--wait]
                            install an artifact without a server
 consent accept|decline     the viewer's answer
 cancel                     stop the update under way
+confirm                    keep the system on trial: you vouch for it
+rollback [--yes] [--wait]  give up the system armed or on trial, or go back
+reboot [--yes]             restart the box when nobody minds
 history [--limit N]        how updates ended
 logs [--limit N]           the last lines of the log
 diag                       all that explains the box, without its secrets
@@ -215,7 +218,11 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		fs.BoolVar(&c.Wait, "wait", false, "")
 	}
 	switch c.Verb {
-	case control.Status, control.Check, control.Cancel, diagVerb:
+	case control.Status, control.Check, control.Cancel, control.Confirm, diagVerb:
+	case control.Rollback:
+		updates()
+	case control.Reboot:
+		fs.BoolVar(&args.Now, "yes", false, "")
 	case control.Upgrade:
 		updates()
 		fs.Int64Var(&args.To, "to", 0, "")
@@ -241,6 +248,10 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 	case control.Install:
 		args.Source = rest[0]
 		c.Question = "Install " + cli.Printable(args.Source) + "?"
+	case control.Rollback:
+		c.Question = rollbackQuestion
+	case control.Reboot:
+		c.Question = rebootQuestion
 	case control.Consent:
 		args.Answer = rest[0]
 	}

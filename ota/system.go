@@ -1,0 +1,59 @@
+package ota
+
+import "slices"
+
+// Keep returns b knowing that s is good, in place of what its slot held.
+func (b Box) Keep(s System) Box {
+	b = b.Drop(s.Slot)
+	b.Systems = append(b.Systems, s)
+	return b
+}
+
+// Drop returns b without the system in slot: it is about to be written over.
+func (b Box) Drop(slot string) Box {
+	b.Systems = slices.DeleteFunc(slices.Clone(b.Systems), func(s System) bool { return s.Slot == slot })
+	return b
+}
+
+// System returns what is known of the content of slot.
+func (b Box) System(slot string) (System, bool) {
+	i := slices.IndexFunc(b.Systems, func(s System) bool { return s.Slot == slot })
+	if i < 0 {
+		return System{}, false
+	}
+	return b.Systems[i], true
+}
+
+// Before returns the system to go back to from the one in the slot active: the
+// latest one in another slot.
+func (b Box) Before(active string) (System, bool) {
+	for _, s := range slices.Backward(b.Systems) {
+		if s.Slot != active {
+			return s, true
+		}
+	}
+	return System{}, false
+}
+
+// Confirmed returns b after r ended well in the system running. What ran
+// before stays known as good where it is; a system that was left by a way back
+// is remembered as bad.
+func (b Box) Confirmed(r Record, running Version) Box {
+	if _, known := b.System(r.FromSlot); !known && r.FromSlot != "" {
+		b = b.Keep(System{Slot: r.FromSlot, Version: r.From})
+	}
+	came := System{Slot: r.ToSlot, Version: running, Image: r.Image}
+	if !r.Back {
+		if r.Offer != (Offer{}) { // else somebody else brought it
+			came.Key = r.Offer.Key()
+		}
+		return b.Forget(came.Key).Keep(came)
+	}
+	if back, known := b.System(r.ToSlot); known {
+		came = back
+	}
+	if left, known := b.System(r.FromSlot); known && left.Key != "" {
+		b = b.Remember(BadOffer{Key: left.Key, Code: CodeRejected, Text: "a person went back from it"})
+	}
+	return b.Keep(came)
+}
