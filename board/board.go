@@ -16,7 +16,7 @@ import (
 )
 
 // Board is all that otad needs of a piece of hardware. Further powers are the
-// optional interfaces [Busy] and [Health].
+// optional interfaces [Parts], [Variables], [Busy] and [Health].
 type Board interface {
 	SlotStore
 	BootControl
@@ -38,6 +38,17 @@ type Slot struct {
 	Name      string // "a"
 	Device    string // how an artifact's description may call it: "/dev/mmcblk0p2"
 	SizeBytes int64
+}
+
+// Parts is the optional power of slots that are a set of several media: the
+// kernel's partition beside that of the root file system. A set is marked and
+// armed as one, by the name of its slot.
+type Parts interface {
+	// Parts lists the further media of a slot, in the same order and with the
+	// same names for each slot; none if the slot is a single medium.
+	Parts(ctx context.Context, slot string) ([]Slot, error)
+	// OpenPart opens one of them as [SlotStore.OpenSlot] opens the slot.
+	OpenPart(ctx context.Context, slot, part string) (Medium, error)
 }
 
 // Medium is an open slot. Offsets are from the start of the slot.
@@ -89,6 +100,24 @@ type Boot struct {
 	Fallback string
 }
 
+// Variables is the optional power to set variables of the bootloader in the
+// very write that arms a slot: never without it, and never some of them.
+type Variables interface {
+	// CheckVariable refuses a variable that is not for others to set, above all
+	// one by which the bootloader chooses the slot or counts its tries.
+	CheckVariable(name string) error
+	// StageVariables keeps changes for the next Arm of slot, durably and in
+	// place of all staged before. Arm of this slot makes them count; Arm of
+	// another one and any MarkUnbootable drop them, and so does an empty list.
+	StageVariables(ctx context.Context, slot string, changes []Variable) error
+}
+
+// Variable is a change: an empty value unsets the name.
+type Variable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
 // Rebooter restarts the box.
 type Rebooter interface {
 	// Reboot asks for a restart and gives the reason, which the driver keeps
@@ -116,10 +145,12 @@ type Health interface {
 var (
 	// ErrActiveSlot: the act would touch the slot that runs.
 	ErrActiveSlot = errors.New("board: the slot is active")
-	// ErrUnknownSlot: the board declares no slot of this name.
+	// ErrUnknownSlot: the board declares no slot, or no part, of this name.
 	ErrUnknownSlot = errors.New("board: no such slot")
 	// ErrNoFallback: there is no other bootable slot to go back to.
 	ErrNoFallback = errors.New("board: no bootable slot to fall back to")
+	// ErrVariable: the variable is not for others to set.
+	ErrVariable = errors.New("board: not a variable for artifacts")
 	// ErrEnvironment: the boot environment cannot be trusted or written.
 	ErrEnvironment = errors.New("board: boot environment unusable")
 )

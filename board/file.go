@@ -19,18 +19,18 @@ type File struct {
 
 // OpenFile opens the slot at path. The active one is opened for reading only
 // and refuses to be written.
-func OpenFile(fsys durable.FS, path string, active bool) (*File, error) {
+func OpenFile(fsys durable.FS, path string, active bool) (Medium, error) {
 	flag := os.O_RDWR
 	if active {
 		flag = os.O_RDONLY
 	}
 	f, err := fsys.OpenFile(path, flag, 0)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open slot: %w", err)
+		return nil, err
 	}
 	size, err := f.Seek(0, io.SeekEnd) // a block device has no size in Stat
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot examine slot %q: %w", path, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("cannot examine %q: %w", path, err), f.Close())
 	}
 	return &File{File: f, size: size, active: active}, nil
 }
@@ -41,7 +41,7 @@ func FileSize(fsys durable.FS, path string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return f.size, f.Close()
+	return f.Size(), f.Close()
 }
 
 // Size implements [Medium].

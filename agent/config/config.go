@@ -133,6 +133,13 @@ type Slot struct {
 	Name     string `toml:"name"`
 	Device   string `toml:"device"`    // a block device or a file
 	BootName string `toml:"boot_name"` // uboot: what the environment calls it; the name when empty
+	Parts    []Part `toml:"part"`      // what else belongs to this copy: marked, written and armed with it
+}
+
+// Part is a further medium of a slot, such as the kernel's partition.
+type Part struct {
+	Name   string `toml:"name"` // the same in each slot
+	Device string `toml:"device"`
 }
 
 // Health says how a new system proves itself.

@@ -12,6 +12,7 @@ import (
 var required = map[string]bool{
 	"device.model": true, "device.key": true, "server.access_key": true, "server.secret_key_file": true,
 	"firmware.url_key": true, "trust.ca": true, "board.driver": true, "board.slot.name": true, "board.slot.device": true,
+	"board.slot.part.name": true, "board.slot.part.device": true,
 }
 
 // documented is one row of the page.
@@ -57,8 +58,8 @@ func keys(c *Config, f func(name string, v reflect.Value)) {
 func fields(name string, section reflect.Value, f func(name string, v reflect.Value)) {
 	for k := range section.NumField() {
 		key, v := name+"."+section.Type().Field(k).Tag.Get("toml"), section.Field(k)
-		if v.Kind() == reflect.Slice && v.Type().Elem() == reflect.TypeFor[Slot]() {
-			fields(key, reflect.ValueOf(Slot{}), f)
+		if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct && v.Type().Elem() != reflect.TypeFor[Window]() {
+			fields(key, reflect.Zero(v.Type().Elem()), f)
 			continue
 		}
 		f(key, v)
@@ -148,8 +149,8 @@ func TestPageExamples(t *testing.T) {
 	for name, row := range rows {
 		dot := strings.LastIndex(name, ".")
 		section, key := "["+name[:dot]+"]", name[dot+1:]
-		if section == "[board.slot]" {
-			section = "[" + section + "]"
+		if section == "[board.slot]" || section == "[board.slot.part]" {
+			section = "[[board.slot]]\n[" + section + "]"
 		}
 		if _, err := parse([]byte(section + "\n" + key + " = " + row.example + "\n")); err != nil {
 			t.Errorf("%s = %s: %v", name, row.example, err)

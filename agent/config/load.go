@@ -81,7 +81,11 @@ func withoutUnit(t reflect.Type, raw map[string]any, prefix string) error {
 		key := field.Tag.Get("toml")
 		switch value := raw[key].(type) {
 		case map[string]any:
-			errs = append(errs, withoutUnit(field.Type, value, key+"."))
+			if field.Type.Kind() != reflect.Struct {
+				errs = append(errs, fmt.Errorf("[%s%s] is one of a list: write it as [[%s%s]]", prefix, key, prefix, key))
+				continue
+			}
+			errs = append(errs, withoutUnit(field.Type, value, prefix+key+"."))
 		case int64:
 			if field.Type.Kind() == reflect.Int64 {
 				errs = append(errs, fmt.Errorf("%s%s = %d has no unit, as in \"90s\" or \"16MiB\"", prefix, key, value))
@@ -252,6 +256,11 @@ func (b *Board) resolve() error {
 	for i := range b.Slots {
 		if b.Slots[i].Name == "" || b.Slots[i].Device == "" {
 			return fmt.Errorf("board.slot %d: name and device must be set", i+1)
+		}
+		for j, p := range b.Slots[i].Parts {
+			if p.Name == "" || p.Device == "" {
+				return fmt.Errorf("board.slot %d, part %d: name and device must be set", i+1, j+1)
+			}
 		}
 	}
 	return nil

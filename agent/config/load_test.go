@@ -170,6 +170,8 @@ func TestRefused(t *testing.T) {
 		{"U-Boot without slots", text("board", "driver = \"uboot\""), []string{"board.slot: two slots are needed"}},
 		{"U-Boot in a style of its own", text("board", "driver = \"uboot\"\nstyle = \"x\"\nslot = [{name = \"a\", device = \"/a\"}, {name = \"b\", device = \"/b\"}]"), []string{`board.style "x" is not one of`}},
 		{"slot without a device", text("board", "driver = \"hooks\"\ndir = \"/x\"\nslot = [{name = \"a\"}]"), []string{"board.slot 1: name and device must be set"}},
+		{"a slot that is no list", text("board", "driver = \"uboot\"") + "[board.slot]\nname = \"a\"\n", []string{"[[board.slot]]"}},
+		{"a part without a device", text("board", "driver = \"uboot\"") + "[[board.slot]]\nname = \"a\"\ndevice = \"/dev/a\"\n[[board.slot.part]]\nname = \"kernel\"\n[[board.slot]]\nname = \"b\"\ndevice = \"/dev/b\"\n", []string{"part 1"}},
 		{"misspelt key of a slot", text("board", "driver = \"uboot\"") + "[[board.slot]]\nnmae = \"a\"\n", []string{`unknown key "board.slot.nmae", did you mean "board.slot.name"?`}},
 		// Identity.
 		{"no model", text("device", "model = \"\""), []string{"device.model is not set"}},

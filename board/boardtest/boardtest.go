@@ -30,6 +30,11 @@ type Harness struct {
 	// DamageEnv spoils the given copy, 0 or 1, of the boot environment; nil
 	// when the board does not keep two.
 	DamageEnv func(copy int) error
+	// Variable returns what the bootloader reads of a variable, "" for one that
+	// is not set; nil when it takes none.
+	Variable func(name string) (string, error)
+	// OwnVariables are some that no artifact may set.
+	OwnVariables []string
 }
 
 // Run runs the suite. open makes a new box for each test, in its factory
@@ -60,6 +65,11 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"there and back again", thereAndBack},
 		{"boot IDs tell boots apart", bootIDs},
 		{"the reason of a reboot is kept", rebootReason},
+		{"variables count with the arming", variablesWithArming},
+		{"variables are dropped with the update", variablesDropped},
+		{"the bootloader's own variables are refused", variablesRefused},
+		{"each slot has its parts", partsOfEachSlot},
+		{"the parts of the active slot are read only", partsFollowTheirSlot},
 		{"one damaged environment copy is survived", damagedOnce},
 		{"two damaged copies are an error, not a brick", damagedTwice},
 	}

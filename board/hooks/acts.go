@@ -11,6 +11,7 @@ import (
 
 	"otad/board"
 	"otad/ota/durable"
+	"otad/ota/hook"
 )
 
 // current is the answer of the hook of that name.
@@ -29,7 +30,7 @@ func (b *Board) Current(ctx context.Context) (board.Boot, error) {
 		return board.Boot{}, fmt.Errorf("cannot tell which slot runs: %w", err)
 	}
 	for member, name := range map[string]string{"slot": c.Slot, "next": c.Next, "fallback": c.Fallback} {
-		if _, err := b.slot(name); err != nil && (name != "" || member != "fallback") {
+		if _, err := b.Find(name); err != nil && (name != "" || member != "fallback") {
 			return board.Boot{}, fmt.Errorf("cannot tell which slot runs: hook %q: %s: %w", actCurrent, member, err)
 		}
 	}
@@ -45,31 +46,41 @@ func (b *Board) Current(ctx context.Context) (board.Boot, error) {
 
 // MarkUnbootable implements [board.BootControl].
 func (b *Board) MarkUnbootable(ctx context.Context, slot string) error {
-	return b.changeIdle(ctx, actMarkUnbootable, "mark unbootable", slot)
+	if err := b.staged.Drop(); err != nil {
+		return err
+	}
+	return b.changeIdle(ctx, request{Act: actMarkUnbootable, Slot: slot}, "mark unbootable")
 }
 
 // Arm implements [board.BootControl].
 func (b *Board) Arm(ctx context.Context, slot string) error {
-	return b.changeIdle(ctx, actArm, "arm", slot)
+	variables, err := b.staged.For(slot)
+	if err != nil {
+		return err
+	}
+	if err := b.changeIdle(ctx, request{Act: actArm, Slot: slot, Variables: variables}, "arm"); err != nil {
+		return err
+	}
+	return b.staged.Drop()
 }
 
 // changeIdle asks for an act on a slot that must not be the active one; that
 // is not left to the hook.
-func (b *Board) changeIdle(ctx context.Context, act, verb, slot string) error {
-	if _, err := b.slot(slot); err != nil {
+func (b *Board) changeIdle(ctx context.Context, r request, verb string) error {
+	if _, err := b.Find(r.Slot); err != nil {
 		return err
 	}
 	boot, err := b.Current(ctx)
 	if err != nil {
 		return err
 	}
-	if boot.Slot == slot {
+	if boot.Slot == r.Slot {
 		err = board.ErrActiveSlot
 	} else {
-		err = b.ask(ctx, request{Act: act, Slot: slot}, nil)
+		err = b.ask(ctx, r, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot %s slot %q: %w", verb, slot, err)
+		return fmt.Errorf("cannot %s slot %q: %w", verb, r.Slot, err)
 	}
 	return nil
 }
@@ -118,6 +129,32 @@ func (b *Board) Health(ctx context.Context) error {
 		return nil
 	}
 	return b.ask(ctx, request{Act: actHealth}, nil)
+}
+
+// CheckVariable implements [board.Variables]: the hook knows which variables
+// are an artifact's to set. Without it none is.
+func (b *Board) CheckVariable(name string) error {
+	if !b.has(actCheckVariable) {
+		return fmt.Errorf("%w: this board has no hook %q", board.ErrVariable, actCheckVariable)
+	}
+	err := b.ask(context.Background(), request{Act: actCheckVariable, Name: name}, nil)
+	if e := (*hook.Error)(nil); errors.As(err, &e) {
+		return fmt.Errorf("%w: %w", board.ErrVariable, err)
+	}
+	return err
+}
+
+// StageVariables implements [board.Variables].
+func (b *Board) StageVariables(_ context.Context, slot string, changes []board.Variable) error {
+	if _, err := b.Find(slot); err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if err := b.CheckVariable(c.Name); err != nil {
+			return err
+		}
+	}
+	return b.staged.Keep(slot, changes)
 }
 
 // has tells whether an optional hook is there. One that cannot be examined is:

@@ -26,7 +26,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"otad/board"
@@ -39,17 +38,14 @@ type Options struct {
 	FS  durable.FS // slots are opened through it; durable.OS when nil
 	Dir string     // where the executables are
 	// Slots are the declared slots, two at least; empty to ask the hook `slots`.
-	Slots []Slot
+	Slots []board.Set
+	// Staged is the file in which the variables of an artifact wait for the
+	// arming, on a file system that all slots share.
+	Staged string
 	// Timeout is how long a hook may take; 30 seconds when 0. The time for
 	// `health` is the caller's.
 	Timeout time.Duration
 	Log     *slog.Logger // slog.Default() when nil
-}
-
-// Slot is a declared slot.
-type Slot struct {
-	Name   string `json:"name"`
-	Device string `json:"device"` // a block device or a file: "/dev/mmcblk0p2"
 }
 
 // The acts, which are the names of the executables.
@@ -61,11 +57,15 @@ const (
 	actConfirm        = "confirm"
 	actReject         = "reject"
 	actReboot         = "reboot"
-	actBusy           = "busy"   // optional
-	actHealth         = "health" // optional
+	actBusy           = "busy"           // optional
+	actHealth         = "health"         // optional
+	actCheckVariable  = "check-variable" // optional
 )
 
-var required = []string{actCurrent, actMarkUnbootable, actArm, actConfirm, actReject, actReboot}
+var (
+	required = []string{actCurrent, actMarkUnbootable, actArm, actConfirm, actReject, actReboot}
+	optional = []string{actBusy, actHealth, actCheckVariable}
+)
 
 // Exit codes that mean more than "failed".
 const (
@@ -79,29 +79,41 @@ type request struct {
 	Act    string `json:"act"`
 	Slot   string `json:"slot,omitempty"`   // mark-unbootable, arm
 	Reason string `json:"reason,omitempty"` // reboot
+	Name   string `json:"name,omitempty"`   // check-variable
+	// Variables are what arm has to set in the same change.
+	Variables []board.Variable `json:"variables,omitempty"`
 }
 
-// Board implements [board.Board], [board.Busy] and [board.Health].
+// Board implements [board.Board], [board.Parts], [board.Variables],
+// [board.Busy] and [board.Health].
 type Board struct {
+	board.Sets
 	fs      durable.FS
 	dir     string
-	slots   []Slot
+	staged  board.Staged
 	timeout time.Duration
 	log     *slog.Logger
 }
 
 var (
-	_ board.Board  = (*Board)(nil)
-	_ board.Busy   = (*Board)(nil)
-	_ board.Health = (*Board)(nil)
+	_ board.Board     = (*Board)(nil)
+	_ board.Parts     = (*Board)(nil)
+	_ board.Variables = (*Board)(nil)
+	_ board.Busy      = (*Board)(nil)
+	_ board.Health    = (*Board)(nil)
 )
 
 // Open checks that the hooks are there and what they say about the slots.
 func Open(o Options) (*Board, error) {
-	b := &Board{fs: o.FS, dir: o.Dir, slots: slices.Clone(o.Slots), timeout: o.Timeout, log: o.Log}
+	b := &Board{fs: o.FS, dir: o.Dir, timeout: o.Timeout, log: o.Log}
 	if b.fs == nil {
 		b.fs = durable.OS
 	}
+	b.staged = board.Staged{FS: b.fs, Path: o.Staged}
+	b.Sets = board.Sets{FS: b.fs, Sets: slices.Clone(o.Slots), Active: func(ctx context.Context) (string, error) {
+		boot, err := b.Current(ctx)
+		return boot.Slot, err
+	}}
 	if b.timeout == 0 {
 		b.timeout = 30 * time.Second
 	}
@@ -122,19 +134,21 @@ func (b *Board) check() error {
 	for _, act := range required {
 		errs = append(errs, b.checkHook(act, true))
 	}
-	errs = append(errs, b.checkHook(actBusy, false), b.checkHook(actHealth, false))
-	if len(b.slots) == 0 {
+	for _, act := range optional {
+		errs = append(errs, b.checkHook(act, false))
+	}
+	if len(b.Sets.Sets) == 0 {
 		errs = append(errs, b.checkHook(actSlots, true))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if len(b.slots) == 0 {
-		if err := b.ask(context.Background(), request{Act: actSlots}, &b.slots); err != nil {
+	if len(b.Sets.Sets) == 0 {
+		if err := b.ask(context.Background(), request{Act: actSlots}, &b.Sets.Sets); err != nil {
 			return err
 		}
 	}
-	return b.checkSlots()
+	return b.Check()
 }
 
 // checkHook refuses what anybody but the image's maker could have put there.
@@ -149,25 +163,6 @@ func (b *Board) checkHook(act string, must bool) error {
 		return fmt.Errorf("%q is not an executable file", act)
 	case info.Mode()&0o002 != 0:
 		return fmt.Errorf("%q can be written by everybody", act)
-	}
-	return nil
-}
-
-func (b *Board) checkSlots() error {
-	if len(b.slots) < 2 {
-		return fmt.Errorf("%d slots are declared, two needed", len(b.slots))
-	}
-	seen := map[string]bool{}
-	for _, s := range b.slots {
-		switch {
-		case s.Name == "" || strings.ContainsAny(s.Name, "\"\\ /\x00\n"):
-			return fmt.Errorf("slot %q: bad name", s.Name)
-		case seen[s.Name]:
-			return fmt.Errorf("slot %q is declared twice", s.Name)
-		case !filepath.IsAbs(s.Device):
-			return fmt.Errorf("slot %q: device %q is not an absolute path", s.Name, s.Device)
-		}
-		seen[s.Name] = true
 	}
 	return nil
 }

@@ -80,14 +80,29 @@ func (m *machine) powerOn() error {
 	} else if slices.Contains(bad, slot) {
 		return errors.New("a brick")
 	}
-	m.write("env", fmt.Sprintf("default=%s\ntrying=%s\ntries=%d\nbad=%q\n", env["default"], env["trying"], tries, env["bad"]))
+	text := fmt.Sprintf("default=%s\ntrying=%s\ntries=%d\nbad=%q\n", env["default"], env["trying"], tries, env["bad"])
+	for name, value := range env {
+		if strings.HasPrefix(name, "#var ") {
+			text += name + "=" + value + "\n"
+		}
+	}
+	m.write("env", text)
 	m.write("booted", slot+" "+rand.Text()+"\n")
 	m.write("reason", m.read("reboot"))
 	m.write("reboot", "")
 	return nil
 }
 
-func (m *machine) open() (*Board, error) { return Open(Options{Dir: filepath.Join(m.dir, "hooks")}) }
+func (m *machine) open() (*Board, error) {
+	return Open(Options{Dir: filepath.Join(m.dir, "hooks"), Staged: filepath.Join(m.dir, "staged")})
+}
+
+// variable is what the bootloader reads.
+func (m *machine) variable(name string) (string, error) {
+	_, rest, _ := strings.Cut("\n"+m.read("env")+"\n", "\n#var "+name+"=")
+	value, _, _ := strings.Cut(rest, "\n")
+	return value, nil
+}
 
 // TestContract runs the suite over the template hooks, which are thereby a
 // set that a vendor can start from.
@@ -105,8 +120,10 @@ func TestContract(t *testing.T) {
 				}
 				return m.open()
 			},
-			Tries:  3,
-			Reason: func() (string, error) { return m.read("reason"), nil },
+			Tries:        3,
+			Variable:     m.variable,
+			OwnVariables: []string{"default", "trying", "tries", "bad"},
+			Reason:       func() (string, error) { return m.read("reason"), nil },
 		}
 	})
 }
@@ -129,6 +146,9 @@ func TestOptionalHooks(t *testing.T) {
 		t.Errorf("got %v, want what the hook said", err)
 	}
 	b.dir = t.TempDir() // where there are none
+	if err := b.CheckVariable("splash"); !errors.Is(err, board.ErrVariable) || !strings.Contains(err.Error(), "check-variable") {
+		t.Errorf("without the hook: got %v, want its name", err)
+	}
 	if reason, err := b.Busy(t.Context()); reason != "" || err != nil || b.Health(t.Context()) != nil {
 		t.Errorf("without hooks: got %q and %v, want not busy and healthy", reason, err)
 	}
@@ -155,7 +175,7 @@ func testSet(t *testing.T, set string) Options {
 			}
 		}
 	}
-	return Options{Dir: dir, Slots: []Slot{{"a", "/dev/null"}, {"b", "/dev/zero"}}}
+	return Options{Dir: dir, Slots: []board.Set{{Name: "a", Device: "/dev/null"}, {Name: "b", Device: "/dev/zero"}}}
 }
 
 // TestBrokenHooks: what a vendor may get wrong is told, and not believed.
@@ -217,7 +237,7 @@ func TestKernelBootIDAndWords(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
-	two := []Slot{{"a", "/dev/null"}, {"b", "/dev/zero"}}
+	two := []board.Set{{Name: "a", Device: "/dev/null"}, {Name: "b", Device: "/dev/zero"}}
 	tests := []struct {
 		name  string
 		edit  func(o *Options)
@@ -237,9 +257,9 @@ func TestOpenRefuses(t *testing.T) {
 			os.Mkdir(name, 0o755)
 		}, "not an executable"},
 		{"one slot", func(o *Options) { o.Slots = two[:1] }, "two needed"},
-		{"a slot twice", func(o *Options) { o.Slots = []Slot{two[0], two[0]} }, "twice"},
-		{"a bad name", func(o *Options) { o.Slots = []Slot{two[0], {"b\"", "/dev/zero"}} }, "bad name"},
-		{"a relative device", func(o *Options) { o.Slots = []Slot{two[0], {"b", "sda"}} }, "absolute"},
+		{"a slot twice", func(o *Options) { o.Slots = []board.Set{two[0], two[0]} }, "twice"},
+		{"a bad name", func(o *Options) { o.Slots = []board.Set{two[0], {Name: "b\"", Device: "/dev/zero"}} }, "bad name"},
+		{"a relative device", func(o *Options) { o.Slots = []board.Set{two[0], {Name: "b", Device: "sda"}} }, "absolute"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -21,7 +22,15 @@ type environment struct {
 	Trying    string   // the armed slot, "" when there is none
 	TriesLeft int      // how often Trying may still be started
 	Bad       []string // slots that must not be started
+	// Variables are what artifacts set for the bootloader.
+	Variables map[string]string
 }
+
+// ownVariables are those that an artifact must not set.
+var ownVariables = []string{"serial", "default", "trying", "tries", "bad", "crc"}
+
+// variablePrefix begins the lines of the others.
+const variablePrefix = "var."
 
 func (e *environment) bad(slot string) bool { return slices.Contains(e.Bad, slot) }
 
@@ -38,10 +47,27 @@ func (e *environment) clearBad(slot string) {
 	e.Bad = slices.DeleteFunc(e.Bad, func(s string) bool { return s == slot })
 }
 
+// change sets and unsets variables; the map may be shared with another copy.
+func (e *environment) change(changes []board.Variable) {
+	variables := map[string]string{}
+	maps.Copy(variables, e.Variables)
+	for _, c := range changes {
+		variables[c.Name] = c.Value
+		if c.Value == "" {
+			delete(variables, c.Name)
+		}
+	}
+	e.Variables = variables
+}
+
 // text is the environment in its file form, without the check sum.
 func (e *environment) text() string {
-	return fmt.Sprintf("serial=%d\ndefault=%s\ntrying=%s\ntries=%d\nbad=%s\n",
+	text := fmt.Sprintf("serial=%d\ndefault=%s\ntrying=%s\ntries=%d\nbad=%s\n",
 		e.Serial, e.Default, e.Trying, e.TriesLeft, strings.Join(e.Bad, " "))
+	for _, name := range slices.Sorted(maps.Keys(e.Variables)) {
+		text += variablePrefix + name + "=" + e.Variables[name] + "\n"
+	}
+	return text
 }
 
 func sealed(text string) []byte {
@@ -51,8 +77,9 @@ func sealed(text string) []byte {
 // parseEnv reads one copy; a copy that is torn or foreign is an error.
 func parseEnv(data []byte) (environment, error) {
 	var e environment
-	text, _, found := strings.Cut(string(data), "crc=")
-	if !found || string(sealed(text)) != string(data) {
+	end := strings.LastIndex(string(data), "crc=")
+	text := string(data[:max(0, end)])
+	if end < 0 || string(sealed(text)) != string(data) {
 		return e, errors.New("bad check sum")
 	}
 	for line := range strings.Lines(text) {
@@ -70,7 +97,11 @@ func parseEnv(data []byte) (environment, error) {
 		case "bad":
 			e.Bad = strings.Fields(value)
 		default:
-			err = fmt.Errorf("unknown variable %q", key)
+			name, ours := strings.CutPrefix(key, variablePrefix)
+			if !ours {
+				return e, fmt.Errorf("unknown variable %q", key)
+			}
+			e.change([]board.Variable{{Name: name, Value: value}})
 		}
 		if err != nil {
 			return e, err

@@ -93,7 +93,18 @@ func (m *Machine) SlotPath(slot string) (string, error) {
 	return m.box.slotPath(slot), nil
 }
 
+// Variables are what artifacts set for the bootloader.
+func (m *Machine) Variables() (map[string]string, error) {
+	env, err := m.box.readEnv()
+	return env.Variables, err
+}
+
+// PartPath is the image file of a part of slot.
+func (m *Machine) PartPath(slot, part string) string { return m.box.path(partFile(slot, part)) }
+
 var (
-	_ board.Board = (*Board)(nil)
-	_ board.Busy  = (*Board)(nil)
+	_ board.Board     = (*Board)(nil)
+	_ board.Parts     = (*Board)(nil)
+	_ board.Variables = (*Board)(nil)
+	_ board.Busy      = (*Board)(nil)
 )

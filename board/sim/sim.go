@@ -7,6 +7,8 @@
 //
 //	env.0 env.1         the boot environment, redundant, with check sums
 //	slot-a.img …        the slots, sizes fixed when the box was made
+//	part-a-kernel.img … their parts, if they have some
+//	bootenv             variables that wait for the arming
 //	booted              what the bootloader told the system that it started
 //	reboot              the reason, while a restart is asked for
 //	busy                the reason not to disturb, when there is one
@@ -39,6 +41,7 @@ type box struct {
 	fs    durable.FS
 	dir   string
 	names []string // slots, in order
+	parts []string // of each slot, in order
 }
 
 // Create makes a box in dir, which may exist but holds no box yet: one empty
@@ -56,29 +59,77 @@ func Create(fsys durable.FS, dir string, sizeBytes int64, names ...string) error
 		return err
 	}
 	for _, name := range names {
-		if err := b.createSlot(name, sizeBytes); err != nil {
+		if err := b.createMedium(slotFile(name), name, sizeBytes); err != nil {
 			return err
 		}
 	}
 	return b.writeEnv(environment{Default: names[0]})
 }
 
-func (b *box) createSlot(name string, sizeBytes int64) error {
+// createMedium makes the file of the slot or part called name.
+func (b *box) createMedium(file, name string, sizeBytes int64) error {
 	if name == "" || strings.ContainsAny(name, "/ \n=") {
-		return fmt.Errorf("cannot make slot %q: bad name", name)
+		return fmt.Errorf("cannot make %q: bad name", name)
 	}
-	f, err := b.fs.OpenFile(b.slotPath(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := b.fs.OpenFile(b.path(file), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return fmt.Errorf("cannot make slot %q: %w", name, err)
+		return fmt.Errorf("cannot make %q: %w", name, err)
 	}
 	if err := errors.Join(f.Truncate(sizeBytes), f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("cannot make slot %q: %w", name, err)
+		return fmt.Errorf("cannot make %q: %w", name, err)
 	}
 	return b.fs.SyncDir(b.dir)
 }
 
+// AddPart adds an empty part of sizeBytes to each slot of the box in dir.
+func AddPart(fsys durable.FS, dir, name string, sizeBytes int64) error {
+	b, err := openBox(fsys, dir)
+	if err != nil {
+		return err
+	}
+	if strings.Contains(name, "-") || slices.Contains(b.parts, name) {
+		return fmt.Errorf("cannot make part %q: bad name", name)
+	}
+	for _, slot := range b.names {
+		if err := b.createMedium(partFile(slot, name), name, sizeBytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (b *box) path(name string) string     { return filepath.Join(b.dir, name) }
-func (b *box) slotPath(name string) string { return b.path("slot-" + name + ".img") }
+func (b *box) slotPath(name string) string { return b.path(slotFile(name)) }
+
+func slotFile(slot string) string       { return "slot-" + slot + ".img" }
+func partFile(slot, part string) string { return "part-" + slot + "-" + part + ".img" }
+
+// devicePath is where a device is: the slot "a" is "/dev/sim-a", its part
+// "kernel" is "/dev/sim-a-kernel".
+func (b *box) devicePath(device string) string {
+	name := strings.TrimPrefix(device, "/dev/sim-")
+	for _, slot := range b.names {
+		for _, part := range b.parts {
+			if name == slot+"-"+part {
+				return b.path(partFile(slot, part))
+			}
+		}
+	}
+	return b.slotPath(name)
+}
+
+// sets declares the slots that were found.
+func (b *box) sets() []board.Set {
+	var sets []board.Set
+	for _, name := range b.names {
+		set := board.Set{Name: name, Device: "/dev/sim-" + name}
+		for _, part := range b.parts {
+			set.Parts = append(set.Parts, board.Part{Name: part, Device: set.Device + "-" + part})
+		}
+		sets = append(sets, set)
+	}
+	return sets
+}
 
 // openBox finds the slots of an existing box.
 func openBox(fsys durable.FS, dir string) (*box, error) {
@@ -94,10 +145,24 @@ func openBox(fsys durable.FS, dir string) (*box, error) {
 			b.names = append(b.names, name)
 		}
 	}
+	for _, file := range files { // each slot has the same ones
+		name, isPart := strings.CutPrefix(file, "part-"+b.first()+"-")
+		name, isImage := strings.CutSuffix(name, ".img")
+		if isPart && isImage {
+			b.parts = append(b.parts, name)
+		}
+	}
 	if len(b.names) < 2 {
 		return nil, fmt.Errorf("cannot open box %q: %d slots found, two needed", dir, len(b.names))
 	}
 	return b, nil
+}
+
+func (b *box) first() string {
+	if len(b.names) == 0 {
+		return ""
+	}
+	return b.names[0]
 }
 
 func (b *box) known(slot string) error {
@@ -118,8 +183,13 @@ func (b *box) readSmall(name string) (string, error) {
 	return strings.TrimSpace(string(data)), err
 }
 
-// Board is the driver: it implements [board.Board] and [board.Busy].
-type Board struct{ box *box }
+// Board is the driver: it implements [board.Board], [board.Parts],
+// [board.Variables] and [board.Busy].
+type Board struct {
+	board.Sets
+	box    *box
+	staged board.Staged
+}
 
 // Open opens the box in dir.
 func Open(fsys durable.FS, dir string) (*Board, error) {
@@ -127,36 +197,11 @@ func Open(fsys durable.FS, dir string) (*Board, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Board{box: b}, nil
-}
-
-// Slots implements [board.SlotStore]. The device of slot "a" is "/dev/sim-a".
-func (b *Board) Slots(context.Context) ([]board.Slot, error) {
-	slots := make([]board.Slot, 0, len(b.box.names))
-	for _, name := range b.box.names {
-		size, err := board.FileSize(b.box.fs, b.box.slotPath(name))
-		if err != nil {
-			return nil, fmt.Errorf("cannot examine slot %q: %w", name, err)
-		}
-		slots = append(slots, board.Slot{Name: name, Device: "/dev/sim-" + name, SizeBytes: size})
-	}
-	return slots, nil
-}
-
-// OpenSlot implements [board.SlotStore].
-func (b *Board) OpenSlot(ctx context.Context, name string) (board.Medium, error) {
-	if err := b.box.known(name); err != nil {
-		return nil, err
-	}
-	boot, err := b.Current(ctx)
-	if err != nil {
-		return nil, err
-	}
-	m, err := board.OpenFile(b.box.fs, b.box.slotPath(name), boot.Slot == name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot open slot %q: %w", name, err)
-	}
-	return m, nil
+	sets := board.Sets{FS: fsys, Sets: b.sets(), Path: b.devicePath, Active: func(context.Context) (string, error) {
+		slot, _, err := b.readBooted()
+		return slot, err
+	}}
+	return &Board{Sets: sets, box: b, staged: board.Staged{FS: fsys, Path: b.path("bootenv")}}, nil
 }
 
 // Current implements [board.BootControl].
@@ -181,6 +226,9 @@ func (b *Board) Current(context.Context) (board.Boot, error) {
 
 // MarkUnbootable implements [board.BootControl].
 func (b *Board) MarkUnbootable(_ context.Context, slot string) error {
+	if err := b.staged.Drop(); err != nil {
+		return err
+	}
 	return b.change(func(env *environment, active string) error {
 		if slot == active {
 			return fmt.Errorf("cannot mark slot %q unbootable: %w", slot, board.ErrActiveSlot)
@@ -196,14 +244,54 @@ func (b *Board) MarkUnbootable(_ context.Context, slot string) error {
 
 // Arm implements [board.BootControl].
 func (b *Board) Arm(_ context.Context, slot string) error {
-	return b.change(func(env *environment, active string) error {
+	variables, err := b.staged.For(slot)
+	if err != nil {
+		return err
+	}
+	err = b.change(func(env *environment, active string) error {
 		if slot == active {
 			return fmt.Errorf("cannot arm slot %q: %w", slot, board.ErrActiveSlot)
 		}
 		env.clearBad(slot)
 		env.Trying, env.TriesLeft = slot, Tries
+		env.change(variables)
 		return nil
 	}, slot)
+	if err != nil {
+		return err
+	}
+	return b.staged.Drop()
+}
+
+// CheckVariable implements [board.Variables].
+func (b *Board) CheckVariable(name string) error {
+	switch {
+	case name == "" || strings.ContainsAny(name, "=\n"):
+		return fmt.Errorf("%w: %q is no name", board.ErrVariable, name)
+	case slices.Contains(ownVariables, name):
+		return fmt.Errorf("%w: the bootloader chooses the slot or counts its tries by %q", board.ErrVariable, name)
+	}
+	return nil
+}
+
+// StageVariables implements [board.Variables].
+func (b *Board) StageVariables(_ context.Context, slot string, changes []board.Variable) error {
+	if err := b.box.known(slot); err != nil {
+		return err
+	}
+	env, err := b.box.readEnv()
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if err := b.CheckVariable(c.Name); err != nil {
+			return err
+		}
+	}
+	if env.change(changes); len(sealed(env.text())) > smallFile/2 {
+		return fmt.Errorf("cannot stage variables: the environment has no room for them")
+	}
+	return b.staged.Keep(slot, changes)
 }
 
 // Confirm implements [board.BootControl].

@@ -20,6 +20,11 @@ func newBox(t *testing.T) (dir string, m *Machine, b *Board) {
 	if err := Create(durable.OS, dir, slotSize, "a", "b"); err != nil {
 		t.Fatal(err)
 	}
+	for _, part := range []string{"kernel", "dtb"} {
+		if err := AddPart(durable.OS, dir, part, 4096); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m, err := NewMachine(durable.OS, dir)
 	if err != nil {
 		t.Fatal(err)
@@ -45,8 +50,13 @@ func TestContract(t *testing.T) {
 				}
 				return Open(durable.OS, dir)
 			},
-			Tries:  Tries,
-			Reason: func() (string, error) { return b.box.readSmall("reboot-reason") },
+			Tries: Tries,
+			Variable: func(name string) (string, error) {
+				v, err := machine.Variables()
+				return v[name], err
+			},
+			OwnVariables: []string{"default", "trying", "tries", "bad", "serial"},
+			Reason:       func() (string, error) { return b.box.readSmall("reboot-reason") },
 			DamageEnv: func(copy int) error {
 				return os.WriteFile(filepath.Join(dir, envFiles[copy]), []byte("serial=99\ndefault=b\n"), 0o644)
 			},

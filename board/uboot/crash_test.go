@@ -6,8 +6,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"otad/board"
 	"otad/ota/durable"
 	"otad/ota/durable/crashfs"
 )
@@ -51,7 +53,10 @@ func TestPowerCutAtEachCall(t *testing.T) {
 			m := newMachine(t, kind.style, kind.copies...)
 			m.write("etc/"+kind.config, []byte(kind.text))
 			m.must(m.PowerOn())
-			m.open(m.options(kind.style))
+			// With variables of an artifact: they are in the same write, all or none.
+			m.must(m.open(m.options(kind.style)).StageVariables(t.Context(), "b", []board.Variable{
+				{Name: "splash", Value: "new"}, {Name: "colour", Value: strings.Repeat("red ", 200)},
+			}))
 			disk := m.onDisk()
 			before, _, _ := m.Load()
 
@@ -68,8 +73,8 @@ func TestPowerCutAtEachCall(t *testing.T) {
 			m.must(err)
 			m.takeFrom(d.Survive(crashfs.Lost, 0, crashfs.NewPower(0)))
 			after, _, _ := m.Load()
-			if maps.Equal(before, after) {
-				t.Fatal("arming changed nothing")
+			if maps.Equal(before, after) || after["splash"] != "new" {
+				t.Fatal("arming changed nothing, or set no variables")
 			}
 			states := 0
 			for i, call := range power.Calls() {

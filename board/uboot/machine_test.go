@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"otad/board"
 	"otad/board/uboot/uboottest"
 	"otad/ota/durable"
 )
@@ -31,7 +32,11 @@ func guideScript(t *testing.T, name string, style Style) string {
 
 func newMachine(t *testing.T, style Style, copies ...region) *machine {
 	t.Helper()
-	return &machine{uboottest.New(t, t.TempDir(), guideScript(t, "boot.cmd", style), slotSize, copies...), t}
+	m := &machine{uboottest.New(t, t.TempDir(), guideScript(t, "boot.cmd", style), slotSize, copies...), t}
+	for _, kernel := range []string{"dev/mmcblk0p5", "dev/mmcblk0p6"} {
+		m.write(kernel, make([]byte, 4096))
+	}
+	return m
 }
 
 // countsItself gives the machine a U-Boot with CONFIG_BOOTCOUNT_LIMIT and the
@@ -61,7 +66,10 @@ func (m *machine) write(name string, data []byte) {
 func (m *machine) options(style Style) Options {
 	return Options{
 		FS: quick, Root: m.Root, Style: style, SlotVariable: "slot", Reboot: []string{"/bin/true"},
-		Slots: []Slot{{"a", "/dev/mmcblk0p2", "A"}, {"b", "/dev/mmcblk0p3", "B"}},
+		Slots: []Slot{
+			{board.Set{Name: "a", Device: "/dev/mmcblk0p2", Parts: []board.Part{{Name: "kernel", Device: "/dev/mmcblk0p5"}}}, "A"},
+			{board.Set{Name: "b", Device: "/dev/mmcblk0p3", Parts: []board.Part{{Name: "kernel", Device: "/dev/mmcblk0p6"}}}, "B"},
+		},
 	}
 }
 

@@ -43,7 +43,7 @@ func (b *Board) running() (Slot, error) {
 		return Slot{}, fmt.Errorf("cannot tell which slot runs: %w: %w", board.ErrEnvironment, err)
 	}
 	for _, s := range b.slots {
-		if b.sameDevice(devicePath(root), s.Device) {
+		if b.Same(devicePath(root), s.Device) {
 			return s, nil
 		}
 	}
@@ -61,18 +61,6 @@ func devicePath(root string) string {
 		id = strings.ToLower(id)
 	}
 	return filepath.Join("/dev/disk/by-"+strings.ToLower(kind), id)
-}
-
-func (b *Board) sameDevice(a, c string) bool {
-	if a == c {
-		return true
-	}
-	x, err := filepath.EvalSymlinks(b.path(a))
-	if err != nil {
-		return false
-	}
-	y, err := filepath.EvalSymlinks(b.path(c))
-	return err == nil && x == y
 }
 
 // bootID is the kernel's: one for each boot.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"otad/board"
 )
 
 // tool finds a program that others made for U-Boot's environment.
@@ -165,5 +167,36 @@ func TestMkenvimage(t *testing.T) {
 				t.Errorf("got %q and %v, want %q", env.variables, err, want)
 			}
 		})
+	}
+}
+
+// TestToolsReadVariablesOfArtifacts arms a slot with variables and cuts that
+// one write at every 256th byte: fw_printenv finds the slot armed with all of
+// them, or not armed and none.
+func TestToolsReadVariablesOfArtifacts(t *testing.T) {
+	t.Parallel()
+	m, b := newBox(t, BootOrder)
+	f := newTools(t, m)
+	long := strings.Repeat("x y ", 300)
+	m.must(b.StageVariables(t.Context(), "b", []board.Variable{{Name: "splash", Value: "new = 1"}, {Name: "colour", Value: long}}))
+	env, err := b.store.read()
+	m.must(err)
+	older := m.Copies[1-env.copy]
+	before := m.Image(older)
+	m.must(b.Arm(t.Context(), "b"))
+	after := m.Image(older)
+	armed := 0
+	for n := 0; n <= envSize; n += 256 {
+		m.Poke(older, append(slices.Clone(after[:n]), before[n:]...))
+		switch got := f.print(); {
+		case got["BOOT_ORDER"] == "B A" && got["splash"] == "new = 1" && got["colour"] == long:
+			armed++
+		case got["BOOT_ORDER"] == "A B" && got["splash"] == "" && got["colour"] == "":
+		default:
+			t.Errorf("cut at %d: fw_printenv prints %q", n, got)
+		}
+	}
+	if armed == 0 {
+		t.Error("the whole write does not arm the slot")
 	}
 }

@@ -58,7 +58,8 @@ type Options struct {
 	// Root; /sbin/reboot when empty.
 	Reboot []string
 	// ReasonFile keeps the reason of a restart, on a file system that all slots
-	// share; /var/lib/otad/reboot when empty.
+	// share; /var/lib/otad/reboot when empty. Variables that wait for the arming
+	// lie beside it.
 	ReasonFile string
 	// Canary makes Arm ask for a proof that the bootloader reads the
 	// environment that otad writes: the boot script passes the variable
@@ -70,13 +71,13 @@ type Options struct {
 
 // Slot is a declared slot.
 type Slot struct {
-	Name     string // as otad calls it: "a"
-	Device   string // a block device or a file: "/dev/mmcblk0p2"
+	board.Set
 	BootName string // as the boot script calls it; Name when empty
 }
 
-// Board implements [board.Board].
+// Board implements [board.Board], [board.Parts] and [board.Variables].
 type Board struct {
+	board.Sets
 	fs           durable.FS
 	root         string
 	slots        []Slot
@@ -86,11 +87,16 @@ type Board struct {
 	slotArgument string
 	reboot       []string
 	reasonFile   string
+	staged       board.Staged
 	canary       bool
 	log          *slog.Logger
 }
 
-var _ board.Board = (*Board)(nil)
+var (
+	_ board.Board     = (*Board)(nil)
+	_ board.Parts     = (*Board)(nil)
+	_ board.Variables = (*Board)(nil)
+)
 
 // Open checks the options and tells the boot script, when the slot that runs
 // is a confirmed one, that it came up. An environment that cannot be used does
@@ -115,6 +121,7 @@ func Open(o Options) (*Board, error) {
 	if b.reasonFile == "" {
 		b.reasonFile = "/var/lib/otad/reboot"
 	}
+	b.staged = board.Staged{FS: b.fs, Path: b.path(filepath.Join(filepath.Dir(b.reasonFile), "bootenv"))}
 	if !strings.HasPrefix(b.reboot[0], "/") {
 		return nil, fmt.Errorf("cannot use the U-Boot board: reboot command %q is not an absolute path", b.reboot[0])
 	}
@@ -129,26 +136,26 @@ func Open(o Options) (*Board, error) {
 func (b *Board) path(name string) string { return filepath.Join("/", b.root, name) }
 
 func (b *Board) checkSlots() error {
-	if len(b.slots) < 2 {
-		return fmt.Errorf("%d slots are declared, two needed", len(b.slots))
-	}
-	names, bootNames := map[string]bool{}, map[string]bool{}
+	b.Sets = board.Sets{FS: b.fs, Path: b.path, Active: func(context.Context) (string, error) {
+		running, err := b.running()
+		return running.Name, err
+	}}
+	bootNames := map[string]bool{}
 	for i := range b.slots {
 		s := &b.slots[i]
 		if s.BootName == "" {
 			s.BootName = s.Name
 		}
 		switch {
-		case s.Name == "" || strings.ContainsAny(s.BootName, "= \t\n\x00"):
+		case strings.ContainsAny(s.BootName, "= \t\n\x00"):
 			return fmt.Errorf("slot %q: bad name", s.Name)
-		case names[s.Name] || bootNames[s.BootName]:
+		case bootNames[s.BootName]:
 			return fmt.Errorf("slot %q is declared twice", s.Name)
-		case !strings.HasPrefix(s.Device, "/"):
-			return fmt.Errorf("slot %q: device %q is not an absolute path", s.Name, s.Device)
 		}
-		names[s.Name], bootNames[s.BootName] = true, true
+		bootNames[s.BootName] = true
+		b.Sets.Sets = append(b.Sets.Sets, s.Set)
 	}
-	return nil
+	return b.Check()
 }
 
 func (b *Board) chooseScript(o Options) error {
@@ -258,17 +265,32 @@ func (b *Board) Current(context.Context) (board.Boot, error) {
 
 // MarkUnbootable implements [board.BootControl].
 func (b *Board) MarkUnbootable(ctx context.Context, slot string) error {
+	if err := b.staged.Drop(); err != nil {
+		return err
+	}
 	return b.changeIdle(ctx, "mark unbootable", slot, b.script.markUnbootable)
 }
 
 // Arm implements [board.BootControl].
 func (b *Board) Arm(ctx context.Context, slot string) error {
-	return b.changeIdle(ctx, "arm", slot, func(env *variables, running, bootName string) error {
+	changes, err := b.staged.For(slot)
+	if err != nil {
+		return err
+	}
+	err = b.changeIdle(ctx, "arm", slot, func(env *variables, running, bootName string) error {
 		if err := b.checkCanary(*env); err != nil {
 			return err
 		}
-		return b.script.arm(env, running, bootName)
+		if err := b.script.arm(env, running, bootName); err != nil {
+			return err
+		}
+		env.change(changes)
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return b.staged.Drop()
 }
 
 // Confirm implements [board.BootControl].
@@ -299,7 +321,7 @@ func (b *Board) changeIdle(ctx context.Context, verb, name string, edit func(env
 	}
 	return b.change(ctx, func(env *variables, running Slot) error {
 		err := error(board.ErrActiveSlot)
-		if slot != running {
+		if slot.Name != running.Name {
 			err = edit(env, running.BootName, slot.BootName)
 		}
 		if err != nil {

@@ -67,8 +67,14 @@ func TestContract(t *testing.T) {
 						}
 						return Open(o)
 					},
-					Tries:  DefaultTries,
-					Reason: b.Reason,
+					Tries:    DefaultTries,
+					Reason:   b.Reason,
+					Variable: func(name string) (string, error) { return m.Get(name), nil },
+					OwnVariables: []string{"BOOT_ORDER", "BOOT_A_LEFT", "BOOT_X_LEFT", "otad_trial", "otad_canary",
+						"bootcount", "bootlimit", "upgrade_available", "bootcmd", "altbootcmd", "mender_saveenv_canary"},
+				}
+				if kind.style == BootCount {
+					h.OwnVariables = append(h.OwnVariables, "slot", "slot_hex")
 				}
 				if len(kind.copies) == 2 {
 					h.DamageEnv = m.Damage
@@ -334,7 +340,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"an impossible name", func(_ *machine, o *Options) { o.Slots[1].BootName = "A=" }, "bad name"},
 		{"no style", func(_ *machine, o *Options) { o.Style = "" }, "not one of"},
 		{"three slots to count", func(_ *machine, o *Options) {
-			o.Style, o.Slots = BootCount, append(o.Slots, Slot{"c", "/dev/sdc", ""})
+			o.Style, o.Slots = BootCount, append(o.Slots, Slot{Set: board.Set{Name: "c", Device: "/dev/sdc"}})
 		}, "has two"},
 		{"no slot variable", func(_ *machine, o *Options) { o.Style, o.SlotVariable = BootCount, "" }, "slot variable"},
 		{"negative tries", func(_ *machine, o *Options) { o.Tries = -1 }, "tries"},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"otad/board"
 )
 
 // variables is an environment: entries of the form name=value in the order of
@@ -69,4 +71,15 @@ func (v *variables) set(name, value string) {
 
 func (v *variables) unset(name string) {
 	*v = slices.DeleteFunc(*v, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+}
+
+// change sets and unsets what an artifact asks for.
+func (v *variables) change(changes []board.Variable) {
+	for _, c := range changes {
+		if c.Value == "" {
+			v.unset(c.Name)
+		} else {
+			v.set(c.Name, c.Value)
+		}
+	}
 }

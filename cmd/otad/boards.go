@@ -25,7 +25,7 @@ func openBoard(cfg *config.Config, log *slog.Logger) (board.Board, error) {
 	case "uboot":
 		b, err = openUBoot(cfg, log)
 	case "hooks":
-		b, err = openHooks(c, log)
+		b, err = openHooks(cfg, log)
 	default:
 		return nil, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use board.driver %q: it is not known", c.Driver))
 	}
@@ -42,15 +42,27 @@ func openUBoot(cfg *config.Config, log *slog.Logger) (*uboot.Board, error) {
 		Tries: c.Tries, Reboot: c.Reboot, ReasonFile: filepath.Join(cfg.State.Dir, "reboot"), Canary: c.Canary, Log: log,
 	}
 	for _, s := range c.Slots {
-		options.Slots = append(options.Slots, uboot.Slot{Name: s.Name, Device: s.Device, BootName: s.BootName})
+		options.Slots = append(options.Slots, uboot.Slot{Set: declared(s), BootName: s.BootName})
 	}
 	return uboot.Open(options)
 }
 
-func openHooks(c config.Board, log *slog.Logger) (*hooks.Board, error) {
-	options := hooks.Options{FS: durable.OS, Dir: c.Dir, Timeout: time.Duration(c.Timeout), Log: log}
+func openHooks(cfg *config.Config, log *slog.Logger) (*hooks.Board, error) {
+	c := cfg.Board
+	options := hooks.Options{
+		FS: durable.OS, Dir: c.Dir, Staged: filepath.Join(cfg.State.Dir, "bootenv"), Timeout: time.Duration(c.Timeout), Log: log,
+	}
 	for _, s := range c.Slots {
-		options.Slots = append(options.Slots, hooks.Slot{Name: s.Name, Device: s.Device})
+		options.Slots = append(options.Slots, declared(s))
 	}
 	return hooks.Open(options)
+}
+
+// declared is a slot of the settings with its parts.
+func declared(s config.Slot) board.Set {
+	set := board.Set{Name: s.Name, Device: s.Device}
+	for _, p := range s.Parts {
+		set.Parts = append(set.Parts, board.Part(p))
+	}
+	return set
 }
