@@ -55,6 +55,30 @@ cross: ## otad for every kind of box, into bin/
 	  printf '%-32s %9d bytes\n' $$name $$(wc -c < $$name); \
 	done
 
+.PHONY: reproducible
+reproducible: cross ## build otad for ARMv7 again, in another place and from nothing: the same bytes
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	git ls-files -z | xargs -0 cp --parents -t "$$dir"; cd "$$dir"; \
+	GOOS=linux GOARCH=arm GOARM=7 GOCACHE="$$dir/cache" $(BUILD) -o "$$dir/again" ./cmd/otad; \
+	cmp "$$dir/again" '$(CURDIR)/bin/otad-linux-arm7'; sha256sum "$$dir/again" | sed 's/ .*/  twice the same/'
+
+# Debian's names of what `make cross` builds.
+DEB_VERSION := $(shell echo '$(RELEASE)' | sed -n 's/^v\{0,1\}\([0-9].*\)/\1/p')
+DEB_VERSION := $(or $(DEB_VERSION),0~$(RELEASE))
+
+.PHONY: deb
+deb: cross ## Debian packages for amd64, arm64 and armhf, into bin/
+	@set -e; for pair in amd64:amd64 arm64:arm64 armhf:arm7; do \
+	  build/deb/build.sh $${pair%:*} bin/otad-linux-$${pair#*:} '$(DEB_VERSION)' bin/otad_$${pair%:*}.deb; \
+	done
+
+.PHONY: sbom
+sbom: cross ## the bill of materials (CycloneDX) beside each binary of `make cross`
+	@set -e; for program in bin/otad-linux-*; do \
+	  case $$program in *.json) continue;; esac; \
+	  $(GO) run ./build/sbom $$program >$$program.cdx.json; echo $$program.cdx.json; \
+	done
+
 .PHONY: e2e
 e2e: build ## the system tests alone: the real programs against real servers, brokers and tools
 	build/install-test-tools.sh

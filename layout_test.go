@@ -20,6 +20,7 @@ import (
 // prefix decides.
 var level = map[string]int{
 	"cmd":         4,
+	"build":       4,
 	"agent":       3,
 	"ota/journal": 2,
 	"ota/install": 2,
