@@ -107,8 +107,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (a *Agent) ask(ctx context.Context, q policy.Question) {
 	facts := policy.Facts{
 		Now: a.Clock.Now(), Type: policy.Upgrade(a.rec.Offer.Type), Force: a.rec.Force,
-		Agreed: a.rec.Consent == ota.ConsentAccepted,
-		Since:  a.rec.ChangedAt, Rules: a.Config.Rules(),
+		Agreed: a.rec.Consent == ota.ConsentAccepted, Deferred: a.rec.Wait.Deferral.Left(a.Clock.Now()),
+		Since: a.rec.ChangedAt, Rules: a.Config.Rules(),
 	}
 	facts.Busy = a.busy(ctx)
 	verdict := policy.Decide(q, facts)

@@ -45,6 +45,8 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 		return a.doScan(ctx, r)
 	case control.Consent:
 		return a.doConsent(ctx, r)
+	case control.Defer:
+		return a.doDefer(ctx, r)
 	case control.Cancel:
 		return a.doCancel(ctx, r)
 	case control.Confirm:

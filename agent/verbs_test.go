@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/agent/config"
 	"otad/agent/control"
 	"otad/agent/report"
 	"otad/ota"
@@ -319,4 +320,60 @@ func TestNoSpaceIsRememberedWithItsSize(t *testing.T) {
 	}
 	b.server.free.Store(1000)
 	wait(t, a, "armed", phase(ota.PhaseArmed))
+}
+
+// Later is allowed as often and as long as the settings say; then the viewer
+// is asked again, and says yes.
+func TestDefer(t *testing.T) {
+	t.Parallel()
+	b := newTestBox(t)
+	b.config.Policy.DeferCount, b.config.Policy.DeferTotal = 2, config.Duration(time.Hour)
+	b.prompting(2)
+	a := b.running()
+	wait(t, a, "offered", phase(ota.PhaseOffered))
+	put := func(length string, code ota.Code) {
+		t.Helper()
+		if r := do(t, a, control.Request{Verb: control.Defer, Args: control.Args{For: length}}); r.Code != code || r.OK != (code == "") {
+			t.Errorf("defer %q: got %+v, want code %q", length, r, code)
+		}
+	}
+	put("", ota.CodeUsage)
+	put("soon", ota.CodeUsage)
+	put("-1h", ota.CodeUsage)
+	put("2h", ota.CodeDeferLimit)
+	put("50m", "")
+	s := wait(t, a, "put off", func(s report.State) bool { return strings.Contains(s.Reason, "put off") })
+	if s.GoesOn == nil || s.GoesOn.Sub(s.Time) > 50*time.Minute {
+		t.Errorf("put off until %v", s.GoesOn)
+	}
+	put("50ms", "")
+	wait(t, a, "asked again", func(s report.State) bool { return strings.Contains(s.Reason, "consent") })
+	put("1ms", ota.CodeDeferLimit)
+	if r := do(t, a, control.Request{Verb: control.Consent, Args: control.Args{Answer: "accept"}}); !r.OK {
+		t.Fatalf("consent refused: %+v", r)
+	}
+	wait(t, a, "armed", phase(ota.PhaseArmed))
+}
+
+// A forced update is not put off, and neither is what is not there.
+func TestDeferRefused(t *testing.T) {
+	t.Parallel()
+	b := newTestBox(t)
+	a := b.running()
+	later := control.Request{Verb: control.Defer, Args: control.Args{For: "1h"}}
+	wait(t, a, "checked", func(report.State) bool { return b.server.asked() > 0 })
+	if r := do(t, a, later); r.Code != ota.CodeNothing {
+		t.Errorf("nothing to defer: got %+v", r)
+	}
+	offer := b.publish(system{code: 2, health: "exit 0"})
+	offer.Type = ota.UpgradeForced
+	b.server.fetch = func(ctx context.Context, f Fetch) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	b.server.set(offer, b.server.files[offer.URL])
+	wait(t, a, "downloading", phase(ota.PhaseDownloading))
+	if r := do(t, a, later); r.Code != ota.CodeForced {
+		t.Errorf("forced: got %+v", r)
+	}
 }

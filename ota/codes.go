@@ -60,6 +60,8 @@ const (
 	CodeNoWayBack       Code = "no-way-back"      // no other slot holds a system that is known to be good
 	CodeBadOffer        Code = "bad-offer"        // this offer failed before and is remembered as bad
 	CodeDeclined        Code = "declined"         // the viewer or operator said no
+	CodeDeferLimit      Code = "defer-limit"      // the viewer may not put the update off again, or not that far
+	CodeForced          Code = "forced"           // a forced update is not put off, declined or cancelled on this box
 	CodeCancelled       Code = "cancelled"        // a person cancelled the update
 	CodeScript          Code = "script"           // a script of the artifact failed or took too long
 	CodeLine            Code = "line"             // the serial line, or the other end of it, does not work

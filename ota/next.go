@@ -3,6 +3,7 @@ package ota
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Act is what the agent does next. Every act is idempotent: after a crash it
@@ -61,6 +62,11 @@ type (
 	Cancelled struct{ By string }
 	// Consented: the viewer answered.
 	Consented struct{ Consent Consent }
+	// Deferred: the viewer said: later. Whether that is allowed was judged before.
+	Deferred struct {
+		At  time.Time
+		For time.Duration
+	}
 	// Pressed: a person said: now. It overrides the policy.
 	Pressed struct{}
 	// Returning starts a way back to the system that another slot holds still.
@@ -88,6 +94,7 @@ func (Rejected) event()   {}
 func (Failed) event()     {}
 func (Cancelled) event()  {}
 func (Consented) event()  {}
+func (Deferred) event()   {}
 func (Pressed) event()    {}
 func (Returning) event()  {}
 func (Vouched) event()    {}
@@ -157,6 +164,8 @@ func step(r Record, e Event) (Record, Act) {
 		return cancelled(r, e)
 	case Consented:
 		return consented(r, e)
+	case Deferred:
+		return deferred(r, e)
 	case Pressed:
 		return pressed(r)
 	case GivenUp:
@@ -412,13 +421,26 @@ func consented(r Record, e Consented) (Record, Act) {
 }
 
 func pressed(r Record) (Record, Act) {
-	if r.Phase == PhaseIdle || r.Phase == "" || r.Phase.Ended() || r.Phase == PhaseTrial {
+	if !r.Phase.Waits() {
 		return r, ActNone
 	}
 	r.Force = true
+	return r, askAgain(r)
+}
+
+func deferred(r Record, e Deferred) (Record, Act) {
+	if !r.Phase.Waits() {
+		return r, ActNone
+	}
+	r.Wait.Deferral = r.Wait.Deferral.Again(e.At, e.For)
+	return r, askAgain(r)
+}
+
+// askAgain is the question to the policy that r waits with, if it does.
+func askAgain(r Record) Act {
 	switch r.Phase {
 	case PhaseOffered, PhaseDownloaded, PhaseArmed:
-		return r, Resume(r)
+		return Resume(r)
 	}
-	return r, ActNone
+	return ActNone
 }

@@ -63,6 +63,7 @@ var happenings = map[string]Event{
 	"cancelled":       Cancelled{By: "cli"},
 	"viewer agrees":   Consented{ConsentAccepted},
 	"viewer declines": Consented{ConsentDeclined},
+	"viewer defers":   Deferred{At: time.Unix(1, 0), For: time.Hour},
 	"pressed":         Pressed{},
 	"settled":         Settled{},
 	"returning":       Returning{Record{ID: "u3", ToSlot: "b", Offer: Offer{VersionCode: 1}}},
@@ -99,6 +100,7 @@ offered        | cancelled       | failed      | settle
 offered        | viewer agrees   | same        | ask-download
 offered        | viewer declines | failed      | settle
 offered        | pressed         | same        | ask-download
+offered        | viewer defers   | same        | ask-download
 
 downloading    | boot old        | same        | download
 downloading    | boot old later  | same        | download
@@ -115,6 +117,7 @@ downloading    | cancelled       | failed      | settle
 downloading    | viewer agrees   | same        | none
 downloading    | viewer declines | same        | none
 downloading    | pressed         | same        | none
+downloading    | viewer defers   | same        | none
 
 downloaded     | boot old        | same        | ask-install
 downloaded     | boot old later  | same        | ask-install
@@ -130,6 +133,7 @@ downloaded     | cancelled       | failed      | settle
 downloaded     | viewer agrees   | same        | ask-install
 downloaded     | viewer declines | failed      | settle
 downloaded     | pressed         | same        | ask-install
+downloaded     | viewer defers   | same        | ask-install
 
 installing     | boot old        | same        | install
 installing     | boot old later  | same        | install
@@ -146,6 +150,7 @@ installing     | cancelled       | failed      | settle
 installing     | viewer agrees   | same        | none
 installing     | viewer declines | same        | none
 installing     | pressed         | same        | none
+installing     | viewer defers   | same        | none
 
 installed      | boot old        | same        | arm
 installed      | boot old later  | same        | arm
@@ -161,6 +166,7 @@ installed      | viewer agrees   | same        | none
 installed      | viewer declines | same        | none
 installed      | pressed         | same        | none
 installed      | given up        | failed      | settle
+installed      | viewer defers   | same        | none
 
 armed          | boot old        | same        | ask-reboot
 armed          | boot old later  | rolled-back | settle
@@ -176,6 +182,7 @@ armed          | viewer agrees   | same        | ask-reboot
 armed          | viewer declines | same        | ask-reboot
 armed          | pressed         | same        | ask-reboot
 armed          | given up        | failed      | settle
+armed          | viewer defers   | same        | ask-reboot
 
 trial          | boot old        | rolled-back | settle
 trial          | boot old later  | rolled-back | settle

@@ -32,6 +32,11 @@ func (p Phase) Ended() bool {
 	return p == PhaseConfirmed || p == PhaseRolledBack || p == PhaseFailed
 }
 
+// Waits tells whether people still have a say in an update of this phase.
+func (p Phase) Waits() bool {
+	return p != PhaseIdle && p != "" && p != PhaseTrial && !p.Ended()
+}
+
 // UpgradeType is the operator's word on how an offer is to be applied
 // (UpgradeLink's upgradeType).
 type UpgradeType int
@@ -105,6 +110,7 @@ type Record struct {
 	Below   bool    `json:"below,omitempty"` // a person at the box allowed a version below the floor
 	Back    bool    `json:"back,omitempty"`  // a way back to the system that ToSlot holds still; nothing is installed
 	Consent Consent `json:"consent,omitempty"`
+	Wait    Wait    `json:"wait,omitzero"`
 	From    Version `json:"from"` // the version that ran when it started
 
 	FromSlot string `json:"from_slot,omitempty"`

@@ -94,6 +94,8 @@ type Policy struct {
 	CheckEvery Duration `toml:"check_every"`
 	Windows    []Window `toml:"windows"`
 	Countdown  Duration `toml:"countdown"`
+	DeferCount int      `toml:"defer_count"` // how often the viewer may put one update off
+	DeferTotal Duration `toml:"defer_total"` // and how long in all
 }
 
 // Download says how firmware comes in.
@@ -186,7 +188,8 @@ func Default() Config {
 		Server:   Server{URL: "https://api.upgrade.toolsetlink.com"},
 		MQTT: MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
 			CommandKeys: []string{}, GroupSpread: Duration(60 * time.Second)},
-		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute)},
+		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute),
+			DeferCount: 3, DeferTotal: Duration(72 * time.Hour)},
 		Download: Download{
 			MaxSize:      4 << 30,
 			LowSpeed:     1 << 10,
@@ -208,7 +211,8 @@ func Default() Config {
 
 // Rules is the policy's part in its own terms.
 func (c *Config) Rules() policy.Rules {
-	r := policy.Rules{Countdown: time.Duration(c.Policy.Countdown)}
+	r := policy.Rules{Countdown: time.Duration(c.Policy.Countdown),
+		DeferCount: c.Policy.DeferCount, DeferTotal: time.Duration(c.Policy.DeferTotal)}
 	for _, w := range c.Policy.Windows {
 		r.Windows = append(r.Windows, policy.Window(w))
 	}

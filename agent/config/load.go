@@ -201,6 +201,9 @@ func (c *Config) resolve() error {
 			check(fmt.Errorf("%s must not be 0", n.key))
 		}
 	}
+	if c.Policy.DeferCount < 0 {
+		check(errors.New("policy.defer_count must not be negative"))
+	}
 	if c.Download.Checkpoint < 1<<20 {
 		check(errors.New("download.checkpoint must be at least 1MiB"))
 	}

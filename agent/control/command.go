@@ -38,7 +38,7 @@ type Result struct {
 
 // remote lists the verbs that are taken from a broker: all but those that name
 // files of the box.
-var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Cancel: true, History: true, Logs: true,
+var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Defer: true, Cancel: true, History: true, Logs: true,
 	Confirm: true, Rollback: true, Reboot: true}
 
 // looking are the verbs that change nothing. They need no memory of their ids,

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"otad/ota"
 )
@@ -31,6 +32,7 @@ const (
 	Install = "install" // an artifact from a local file or a URL. Local doors only
 	Scan    = "scan"    // the newest artifact of a directory below usb.dir. Local doors only; Data is agent.Scan
 	Consent = "consent" // the viewer's answer
+	Defer   = "defer"   // the viewer says: later
 	Cancel  = "cancel"  // stop the update under way
 	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
 	Logs    = "logs"    // the last lines of the log; Data is []string, the newest last
@@ -48,7 +50,17 @@ type Args struct {
 	Source     string `json:"source,omitempty"`      // install: an absolute path, or a URL; scan: a directory
 	BelowFloor bool   `json:"below_floor,omitempty"` // install: allow a version below the floor
 	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
+	For        string `json:"for,omitempty"`         // defer: how long, as in "2h" or "90m"
 	Limit      int    `json:"limit,omitempty"`       // history, logs: how many, 10 or 20 when absent
+}
+
+// Duration is For, 0 when it is none.
+func (a Args) Duration() time.Duration {
+	d, err := time.ParseDuration(a.For)
+	if err != nil {
+		return 0
+	}
+	return d
 }
 
 // allowed names the arguments that each verb takes.
@@ -59,6 +71,7 @@ var allowed = map[string]Args{
 	Install: {Now: true, Source: "x", BelowFloor: true},
 	Scan:    {Source: "x"},
 	Consent: {Answer: "x"},
+	Defer:   {For: "x"},
 	Cancel:  {},
 	History: {Limit: 1},
 	Logs:    {Limit: 1},
@@ -141,6 +154,7 @@ func (r Request) check() error {
 		"source":      given.Source != "" && takes.Source == "",
 		"below_floor": given.BelowFloor && !takes.BelowFloor,
 		"answer":      given.Answer != "" && takes.Answer == "",
+		"for":         given.For != "" && takes.For == "",
 		"limit":       given.Limit != 0 && takes.Limit == 0,
 	} {
 		if odd {
@@ -152,6 +166,8 @@ func (r Request) check() error {
 		return usage("cannot follow %q: a negative number makes no sense", r.Verb)
 	case r.Verb == Consent && given.Answer != "accept" && given.Answer != "decline":
 		return usage("cannot follow %q: answer is %q, want \"accept\" or \"decline\"", r.Verb, given.Answer)
+	case r.Verb == Defer && given.Duration() <= 0:
+		return usage("cannot follow %q: for is %q, want how long, as in \"2h\"", r.Verb, given.For)
 	case (r.Verb == Install || r.Verb == Scan) && given.Source == "":
 		return usage("cannot follow %q: source is missing", r.Verb)
 	}

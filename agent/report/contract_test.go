@@ -223,6 +223,7 @@ func examples(t *testing.T) map[string]any {
 		"command-upgrade":         command,
 		"command-status":          control.Command{V: control.Version, ID: "1", Verb: control.Status},
 		"command-consent":         control.Command{V: control.Version, ID: "2", Verb: control.Consent, Args: control.Args{Answer: "accept"}},
+		"command-defer":           control.Command{V: control.Version, ID: "4", Verb: control.Defer, Args: control.Args{For: "2h"}},
 		"command-history":         control.Command{V: control.Version, ID: "3", Verb: control.History, Args: control.Args{Limit: 5}},
 		"signed":                  control.Signed{V: control.Version, Signed: signedBytes, Signature: ed25519.Sign(key, signedBytes)},
 	}

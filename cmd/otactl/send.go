@@ -59,6 +59,7 @@ func sendFlags(call *sendCall) *flag.FlagSet {
 	fs.Int64Var(&call.command.Args.To, "to", 0, "upgrade: this `versionCode` and no other")
 	fs.BoolVar(&call.command.Args.Now, "now", false, "upgrade, rollback: do not wait for window or viewer; reboot: whatever they say")
 	fs.StringVar(&call.command.Args.Answer, "answer", "", "consent: accept or decline")
+	fs.StringVar(&call.command.Args.For, "for", "", "defer: how long, as in 2h")
 	fs.IntVar(&call.command.Args.Limit, "limit", 0, "history: how many")
 	fs.StringVar(&call.command.ID, "id", "", "id of the command; the same one is acted on once. By default a fresh one")
 	fs.DurationVar(&call.expires, "expires", 0, "boxes that get it later refuse it; 0: never, 10m if signed")

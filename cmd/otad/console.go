@@ -198,6 +198,7 @@ upgrade [--to CODE] [--yes] [--wait]
 install FILE|URL [--yes] [--below-floor] [--wait]
                            install an artifact without a server
 consent accept|decline     the viewer's answer
+defer DUR                  the viewer says: not before DUR is over, as in 2h
 cancel                     stop the update under way
 confirm                    keep the system on trial: you vouch for it
 rollback [--yes] [--wait]  give up the system armed or on trial, or go back
@@ -230,7 +231,7 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		updates()
 		fs.BoolVar(&args.BelowFloor, "below-floor", false, "")
 		operands = 1
-	case control.Consent:
+	case control.Consent, control.Defer:
 		operands = 1
 	case control.History, control.Logs:
 		fs.IntVar(&args.Limit, "limit", 0, "")
@@ -254,6 +255,8 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		c.Question = rebootQuestion
 	case control.Consent:
 		args.Answer = rest[0]
+	case control.Defer:
+		args.For = rest[0]
 	}
 	if args.Now {
 		c.Question = ""

@@ -20,6 +20,7 @@ func commands() []cli.Command {
 		{Name: "upgrade", Args: "[--to CODE] [--yes] [--wait] [--json]", Summary: "check if need be, download, install, reboot", Run: upgrade},
 		{Name: "install", Args: "FILE|URL [--yes] [--below-floor] [--wait] [--json] | --scan DIR", Summary: "install an artifact without a server", Run: installArtifact},
 		{Name: "consent", Args: "accept|decline", Summary: "the viewer's answer", Run: consent},
+		{Name: "defer", Args: "DUR", Summary: "the viewer says: not before DUR is over, as in 2h", Run: deferUpdate},
 		{Name: "cancel", Args: "", Summary: "stop the update under way", Run: cancel},
 		{Name: "confirm", Args: "[--json]", Summary: "keep the system on trial: you vouch for it", Run: confirm},
 		{Name: "rollback", Args: "[--yes] [--wait] [--json]", Summary: "give up the system armed or on trial, or go back to the one before", Run: rollback},

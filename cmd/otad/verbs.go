@@ -164,6 +164,16 @@ func consent(ctx context.Context, env cli.Env, args []string) error {
 	return act(ctx, env, *path, control.Request{Verb: control.Consent, Args: control.Args{Answer: operands[0]}})
 }
 
+func deferUpdate(ctx context.Context, env cli.Env, args []string) error {
+	fs := cli.Flags("otad defer")
+	path := configFlag(fs)
+	operands, err := cli.Parse(fs, args, 1, 1)
+	if err != nil {
+		return err
+	}
+	return act(ctx, env, *path, control.Request{Verb: control.Defer, Args: control.Args{For: operands[0]}})
+}
+
 func cancel(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad cancel")
 	path := configFlag(fs)

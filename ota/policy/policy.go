@@ -35,17 +35,21 @@ const (
 type Facts struct {
 	Now    time.Time // in the box's own time zone: windows are local
 	Type   Upgrade
-	Force  bool   // a person said: now
-	Agreed bool   // the viewer said yes
-	Busy   string // why the viewer must not be disturbed; "" when nobody would notice
-	Since  time.Time
-	Rules  Rules
+	Force  bool // a person said: now
+	Agreed bool // the viewer said yes
+	// Deferred is how much longer the viewer wants to be left alone.
+	Deferred time.Duration
+	Busy     string // why the viewer must not be disturbed; "" when nobody would notice
+	Since    time.Time
+	Rules    Rules
 }
 
 // Rules is the configured part.
 type Rules struct {
-	Windows   []Window      // maintenance windows; none: at any time
-	Countdown time.Duration // notice before a forced reboot, counted from Facts.Since
+	Windows    []Window      // maintenance windows; none: at any time
+	Countdown  time.Duration // notice before a forced reboot, counted from Facts.Since
+	DeferCount int           // how often the viewer may put an update off
+	DeferTotal time.Duration // and how long in all
 }
 
 // Verdict is the answer.
@@ -75,7 +79,11 @@ func Decide(q Question, f Facts) Verdict {
 	if f.Type == Forced {
 		return forced(q, f)
 	}
-	if f.Type != Silent && !f.Agreed {
+	asks := f.Type != Silent && !f.Agreed
+	if f.Deferred > 0 && (asks || q == Reboot) {
+		return Verdict{Reason: "put off by the viewer", At: f.Now.Add(f.Deferred)}
+	}
+	if asks {
 		return Verdict{Reason: "waiting for the viewer's consent"}
 	}
 	if q != Reboot {
