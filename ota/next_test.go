@@ -63,7 +63,7 @@ var happenings = map[string]Event{
 	"cancelled":       Cancelled{By: "cli"},
 	"viewer agrees":   Consented{ConsentAccepted},
 	"viewer declines": Consented{ConsentDeclined},
-	"viewer defers":   Deferred{At: time.Unix(1, 0), For: time.Hour},
+	"viewer defers":   Deferred{At: time.Unix(1, 0).UTC(), For: time.Hour},
 	"pressed":         Pressed{},
 	"settled":         Settled{},
 	"returning":       Returning{Record{ID: "u3", ToSlot: "b", Offer: Offer{VersionCode: 1}}},
@@ -315,7 +315,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 19; len(types) != want {
+	if want := 20; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }
