@@ -325,9 +325,7 @@ func (a *Agent) settle(ctx context.Context) {
 		// The clock was good enough to judge the signer's certificate by.
 		box.LastGood = now
 		box = box.Confirmed(rec, a.Running)
-		if v := rec.Image.Version; v != "" && (box.Floor == "" || swu.CompareVersions(v, box.Floor) > 0) {
-			box.Floor = v
-		}
+		box.Floor = a.raiseFloor(box.Floor, rec.Image.Version)
 	default:
 		if rec.Back {
 			box = box.Drop(rec.ToSlot) // there is no second try: it is marked by now

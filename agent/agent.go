@@ -142,6 +142,7 @@ func New(p Parts) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.stopWork()
 	a.sweep()
+	a.loadFloor()
 	if a.Recovered != nil {
 		a.Log.Warn("journal was damaged and is rebuilt", "kept", a.Recovered.Kept, "cause", a.Recovered.Cause)
 		a.tellRecovery()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -164,7 +163,6 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	defer j.Close()
 	if recovered != nil {
 		b.recovered++
-		b.floor = "" // it was in the journal
 	} else {
 		b.checkPromises(j)
 	}
@@ -214,15 +212,6 @@ func crashConfig() *config.Config {
 func crashClock() *Clock {
 	ahead := time.Until(crashFirmware().at)
 	return &Clock{Local: func() time.Time { return time.Now().Add(ahead) }}
-}
-
-// nameless tells whether a directory may be lost that was made although making
-// it failed: it is there at the next attempt, which does not sync its name. The
-// fetcher sees that the file is gone and starts afresh.
-func (b *crashBox) nameless() bool {
-	names, err := b.disk.ReadDir("/")
-	return err == nil && !slices.Contains(names, path.Base(crashStaging)) &&
-		slices.ContainsFunc(b.cuts, func(c crashfs.Cut) bool { return c.How == crashfs.EIOKept })
 }
 
 // ending is how a life ended.

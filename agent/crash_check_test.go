@@ -50,9 +50,6 @@ func (b *crashBox) checkPromises(j *journal.Journal) {
 	artifact := crashFirmware().artifacts[r.Offer.VersionCode]
 	switch r.Phase {
 	case ota.PhaseDownloading:
-		if b.nameless() {
-			return
-		}
 		if !holds(b.disk, path.Join(crashStaging, r.ID+".swu"), artifact[:r.Download.SyncedBytes]) {
 			b.violated("the checkpoint vouches for %d bytes that are not there", r.Download.SyncedBytes)
 		}
@@ -68,7 +65,14 @@ func (b *crashBox) checkPromises(j *journal.Journal) {
 	}
 }
 
+// checkFloor takes the journal's floor. The one beside it counts as well, so
+// that not even the loss of the journal makes it fall.
 func (b *crashBox) checkFloor(floor string) {
+	beside, err := ReadFloor(b.disk, crashConfig().State.Dir)
+	if err != nil && !b.lies() && !planned(err) {
+		b.violated("the floor beside the journal: %v", err)
+	}
+	floor = higher(floor, beside)
 	if b.floor != "" && swu.CompareVersions(floor, b.floor) < 0 {
 		b.violated("the floor fell from %q to %q", b.floor, floor)
 	}

@@ -137,9 +137,11 @@ func Remove(fsys FS, name string) error {
 	return syncDir(fsys, filepath.Dir(name))
 }
 
-// MkdirAll makes dir and what is missing above it.
+// MkdirAll makes dir and what is missing above it, and the name of dir durable
+// also when it is there already.
 //
-// Calls: for each missing level, from the top: mkdir, syncdir of its parent.
+// Calls: for each missing level, from the top: mkdir, syncdir of its parent;
+// when none is missing, mkdir and syncdir of the parent.
 func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 	err := fsys.Mkdir(dir, perm)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -149,7 +151,10 @@ func MkdirAll(fsys FS, dir string, perm fs.FileMode) error {
 		err = fsys.Mkdir(dir, perm)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return isDir(fsys, dir)
+		err = isDir(fsys, dir) // whoever made it may have died before its name was synced
+		if err != nil {
+			return err
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("cannot make directory %q: %w", dir, err)

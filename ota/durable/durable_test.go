@@ -138,7 +138,7 @@ func TestCalls(t *testing.T) {
 		{"MkdirAll", func(f FS) error { return MkdirAll(f, filepath.Join(dir, "p", "q"), 0o755) },
 			[]string{"mkdir q", "mkdir p", "syncdir " + root, "mkdir q", "syncdir p"}},
 		{"MkdirAll what is there", func(f FS) error { return MkdirAll(f, dir, 0o755) },
-			[]string{"mkdir " + root, "open " + root, "close"}},
+			[]string{"mkdir " + root, "open " + root, "close", "syncdir " + filepath.Base(filepath.Dir(dir))}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
