@@ -19,7 +19,7 @@ type Configuration struct {
 	SHA256  string               `json:"sha256,omitempty"` // of the running content, hex
 	Applied time.Time            `json:"applied,omitzero"`
 	Floor   int64                `json:"floor,omitempty"` // the highest code that ever ran: none below is applied
-	Bad     *BadVersion          `json:"bad,omitempty"`   // what failed last: neither it nor what is older is tried again
+	Bad     *BadVersion          `json:"bad,omitempty"`   // what failed last, and is not tried again
 	Next    *ConfigurationChange `json:"next,omitempty"`  // the change under way
 }
 

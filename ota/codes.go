@@ -40,6 +40,14 @@ const (
 	CodeTargetForbidden     Code = "target-forbidden"     // names the active slot or a device that the board did not declare
 	CodeReadback            Code = "readback"             // the slot, read back from the medium, differs from what was written
 
+	// Configuration and side packages (agent/configuration, agent/packages).
+	CodeConfigurationBad    Code = "configuration-bad"    // the content is no JSON object, too long, or lost
+	CodeConfigurationSchema Code = "configuration-schema" // the content does not fit the schema
+	CodeConfigurationTuning Code = "configuration-tuning" // the content asks otad for what a configuration may not
+	CodeConfigurationHook   Code = "configuration-hook"   // the hook did not take the content
+	CodePackageHook         Code = "package-hook"         // the installer of a side package failed
+	CodePackageUnchecked    Code = "package-unchecked"    // nothing to check a side package by: no hash, no signature
+
 	// The box (board/*, ota/journal, agent).
 	CodeBoard           Code = "board"            // a hardware act failed
 	CodeBootEnvironment Code = "boot-environment" // the boot environment cannot be read or written
