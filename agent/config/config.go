@@ -18,6 +18,10 @@ type Config struct {
 	Device   Device   `toml:"device"`
 	Server   Server   `toml:"server"`
 	Firmware Firmware `toml:"firmware"`
+
+	Configuration Configuration `toml:"configuration"`
+	Packages      []Package     `toml:"package"`
+
 	Trust    Trust    `toml:"trust"`
 	Install  Install  `toml:"install"`
 	MQTT     MQTT     `toml:"mqtt"`
@@ -44,14 +48,40 @@ type Server struct {
 	URL           string `toml:"url"`
 	AccessKey     string `toml:"access_key"`
 	SecretKeyFile string `toml:"secret_key_file"`
-	CA            string `toml:"ca"`    // private CA, PEM; "" for the system's. Holds for downloads too
-	Proxy         string `toml:"proxy"` // "" for the environment's. Holds for downloads too
+	CA            string `toml:"ca"`     // private CA, PEM; "" for the system's. Holds for downloads too
+	Proxy         string `toml:"proxy"`  // "" for the environment's. Holds for downloads too
+	Report        bool   `toml:"report"` // tell the server's statistics
 }
 
 // Firmware is the UpgradeLink URL application that carries the system.
 type Firmware struct {
 	URLKey      string `toml:"url_key"`
 	VersionFile string `toml:"version_file"` // versionCode and versionName of the running image
+}
+
+// Configuration is the UpgradeLink configuration application; none when Key is
+// empty.
+type Configuration struct {
+	Key     string   `toml:"key"`
+	Apply   string   `toml:"apply"`   // an executable that gets the content
+	Schema  string   `toml:"schema"`  // a JSON Schema; "" for none
+	Health  string   `toml:"health"`  // an executable that judges the box afterwards; "" for none
+	File    string   `toml:"file"`    // where the content is kept; in the state directory when empty
+	Timeout Duration `toml:"timeout"` // of one executable
+}
+
+// Package is a side package.
+type Package struct {
+	Name    string `toml:"name"`    // how otad calls it
+	Kind    string `toml:"kind"`    // url, file, apk, lnx, win
+	Key     string `toml:"key"`     // of the application on the server
+	Arch    string `toml:"arch"`    // lnx, win
+	Version string `toml:"version"` // file:PATH or hook:PATH tell the versionCode that is installed; "" for what otad installed last
+	Install string `toml:"install"` // the executable that installs it
+	Trust   string `toml:"trust"`   // swu, cms, hash-only
+	// Signature is, with cms, where the signature is; "" for the URL and ".sig".
+	Signature string   `toml:"signature"`
+	Timeout   Duration `toml:"timeout"` // of the installer; 10 minutes when 0
 }
 
 // Trust says whose artifacts are installed.
@@ -184,8 +214,9 @@ type Log struct {
 // be set.
 func Default() Config {
 	return Config{
-		Firmware: Firmware{VersionFile: "/etc/otad/version"},
-		Server:   Server{URL: "https://api.upgrade.toolsetlink.com"},
+		Firmware:      Firmware{VersionFile: "/etc/otad/version"},
+		Server:        Server{URL: "https://api.upgrade.toolsetlink.com", Report: true},
+		Configuration: Configuration{Timeout: Duration(time.Minute)},
 		MQTT: MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
 			CommandKeys: []string{}, GroupSpread: Duration(60 * time.Second)},
 		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute),

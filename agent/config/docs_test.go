@@ -13,6 +13,7 @@ var required = map[string]bool{
 	"device.model": true, "device.key": true, "server.access_key": true, "server.secret_key_file": true,
 	"firmware.url_key": true, "trust.ca": true, "board.driver": true, "board.slot.name": true, "board.slot.device": true,
 	"board.slot.part.name": true, "board.slot.part.device": true,
+	"package.name": true, "package.kind": true, "package.key": true, "package.install": true, "package.trust": true,
 }
 
 // documented is one row of the page.
@@ -51,6 +52,9 @@ func keys(c *Config, f func(name string, v reflect.Value)) {
 	sections := reflect.ValueOf(c).Elem()
 	for i := range sections.NumField() {
 		name, section := sections.Type().Field(i).Tag.Get("toml"), sections.Field(i)
+		if section.Kind() == reflect.Slice { // [[package]]
+			section = reflect.Zero(section.Type().Elem())
+		}
 		fields(name, section, f)
 	}
 }
@@ -152,6 +156,9 @@ func TestPageExamples(t *testing.T) {
 		if section == "[board.slot]" || section == "[board.slot.part]" {
 			section = "[[board.slot]]\n[" + section + "]"
 		}
+		if section == "[package]" {
+			section = "[[package]]"
+		}
 		if _, err := parse([]byte(section + "\n" + key + " = " + row.example + "\n")); err != nil {
 			t.Errorf("%s = %s: %v", name, row.example, err)
 		}
@@ -171,7 +178,7 @@ func TestPageLeast(t *testing.T) {
 	for name := range required {
 		found := false
 		keys(c, func(key string, v reflect.Value) { found = found || key == name && v.Len() > 0 })
-		if !found && !strings.HasPrefix(name, "board.slot.") { // only where there are slots
+		if !found && !strings.HasPrefix(name, "board.slot.") && !strings.HasPrefix(name, "package.") { // only where there are some
 			t.Errorf("%s is required, and not in the file", name)
 		}
 	}

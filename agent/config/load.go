@@ -86,6 +86,12 @@ func withoutUnit(t reflect.Type, raw map[string]any, prefix string) error {
 				continue
 			}
 			errs = append(errs, withoutUnit(field.Type, value, prefix+key+"."))
+		case []any: // [[package]]
+			for _, element := range value {
+				if table, is := element.(map[string]any); is && field.Type.Elem().Kind() == reflect.Struct {
+					errs = append(errs, withoutUnit(field.Type.Elem(), table, prefix+key+"."))
+				}
+			}
 		case int64:
 			if field.Type.Kind() == reflect.Int64 {
 				errs = append(errs, fmt.Errorf("%s%s = %d has no unit, as in \"90s\" or \"16MiB\"", prefix, key, value))
@@ -217,6 +223,7 @@ func (c *Config) resolve() error {
 		check(fmt.Errorf("log.level %q is not one of debug, info, warn, error", c.Log.Level))
 	}
 	check(c.Board.resolve())
+	check(c.resolveChannels())
 	for _, d := range c.Install.Directories {
 		if !filepath.IsAbs(d[strings.LastIndex(d, "=")+1:]) {
 			check(fmt.Errorf("install.directories: %q is neither PATH nor DEVICE=PATH", d))

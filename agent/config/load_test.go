@@ -63,8 +63,9 @@ func TestLeast(t *testing.T) {
 	}
 	want := Default()
 	want.Device = Device{Model: "stv1", Key: "box-1"}
-	want.Server = Server{URL: "http://server.example", AccessKey: "ak", SecretKeyFile: "/etc/otad/secret"}
+	want.Server = Server{URL: "http://server.example", AccessKey: "ak", SecretKeyFile: "/etc/otad/secret", Report: true}
 	want.Firmware.URLKey = "uk"
+	want.Configuration.File = "/var/lib/otad/configuration.json"
 	want.Trust.CA = []string{"/etc/otad/ca.pem"}
 	want.Board.Driver, want.Board.Dir = "sim", "/var/lib/otad/box"
 	want.Download.Dir = "/var/lib/otad/staging"
