@@ -167,7 +167,7 @@ func (a *attempt) peek(resp *http.Response, b *body) error {
 		return err
 	}
 	if len(head) == 0 {
-		return fmt.Errorf("cannot download %q: the answer is empty", a.object)
+		return errors.New("the answer is empty")
 	}
 	if text := bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\ufeff")), " \t\r\n"); bytes.HasPrefix(text, []byte("<")) {
 		return a.html()
