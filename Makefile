@@ -88,6 +88,10 @@ e2e: build ## the system tests alone: the real programs against real servers, br
 crash: ## cut the power at every durable call of an update, in every way (about five minutes)
 	CRASH=all $(GO) test -count=1 -timeout 60m -v -run '^TestCrash' ./agent
 
+.PHONY: kill
+kill: ## kill the real otad at random instants of 300 updates, on three boards (about five minutes)
+	KILL_ROUNDS=100 $(GO) test -count=1 -timeout 60m -v -run '^TestKillRounds' ./cmd/otad
+
 .PHONY: clean
 clean: ## remove what was made
 	rm -rf bin .lab

@@ -57,12 +57,17 @@ func unsigned(t *testing.T, artifact []byte) []byte {
 
 // writeEntry writes one file in cpio's newc form.
 func writeEntry(out *bytes.Buffer, name string, data []byte) {
+	writeHeader(out, name, int64(len(data)))
+	out.Write(data)
+	pad(out)
+}
+
+// writeHeader writes what is before a file's data.
+func writeHeader(out *bytes.Buffer, name string, size int64) {
 	const regular = 0o100644
 	fmt.Fprintf(out, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
-		0, regular, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name)+1, 0)
+		0, regular, 0, 0, 1, 0, size, 0, 0, 0, 0, len(name)+1, 0)
 	out.WriteString(name + "\x00")
-	pad(out)
-	out.Write(data)
 	pad(out)
 }
 

@@ -60,6 +60,14 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
+// apiURL is where the API answers.
+func (s *site) apiURL() string {
+	if s.api.URL == "" { // it shares a port with the host
+		return s.url
+	}
+	return s.api.URL
+}
+
 // offer makes the site offer a version at url, silently, and nothing else.
 func (s *site) offer(code int64, url string) { s.offerAs(ota.UpgradeSilent, code, url) }
 
@@ -92,9 +100,12 @@ func (s *site) release(t *testing.T, sys system) *downloadtest.File {
 // the second what its health hook does; the rest is noise.
 type system struct {
 	code   int64
-	health string // shell; empty: healthy
+	health string // shell, or hangs; empty: healthy
 	bytes  int    // of the image; 0 for imageBytes
 }
+
+// hangs is the health of a system that never comes up.
+const hangs = "hangs"
 
 const (
 	slotBytes  = 2 << 20
@@ -138,13 +149,22 @@ func pack(t *testing.T, a swutest.Authority, model, version string, image []byte
 	return artifact.Bytes()
 }
 
+// machine is a box's bootloader and power supply; *sim.Machine is one.
+type machine interface {
+	PowerOn() (slot, image string, err error)
+	RebootRequested() (reason string, err error)
+	SlotPath(slot string) (string, error)
+}
+
 // box is a simulated box that runs system 1 in slot a. The test plays its
-// bootloader, its kernel and its init.
+// kernel and its init.
 type box struct {
 	t       *testing.T
 	dir     string
-	machine *sim.Machine
+	machine machine
 	config  config.Config
+	wrap    []string          // the command that runs otad, where otad is not run as it is
+	booted  func(slot string) // looks on at every boot, if set
 }
 
 // newBox makes a box, edits its settings and switches it on.
@@ -155,14 +175,29 @@ func newBox(t *testing.T, s *site, edit ...func(*config.Config)) *box {
 
 func newBoxOf(t *testing.T, s *site, slotBytes int64, edit ...func(*config.Config)) *box {
 	t.Helper()
+	return newBoxIn(t, "", s, slotBytes, edit...)
+}
+
+// newBoxIn makes a box below parent, "" for where temporary files are.
+func newBoxIn(t *testing.T, parent string, s *site, slotBytes int64, edit ...func(*config.Config)) *box {
+	t.Helper()
+	return assemble(t, parent, s, func(b *box) machine {
+		must(t, sim.Create(durable.OS, b.path("board"), slotBytes, "a", "b"))
+		m, err := sim.NewMachine(durable.OS, b.path("board"))
+		must(t, err)
+		return m
+	}, edit...)
+}
+
+// assemble makes a box around a machine.
+func assemble(t *testing.T, parent string, s *site, build func(*box) machine, edit ...func(*config.Config)) *box {
+	t.Helper()
 	// Not t.TempDir: the path of a socket has room for 107 bytes.
-	dir, err := os.MkdirTemp("", "box")
+	dir, err := os.MkdirTemp(parent, "box")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &box{t: t, dir: dir}
-	must(t, sim.Create(durable.OS, b.path("board"), slotBytes, "a", "b"))
-	b.machine, err = sim.NewMachine(durable.OS, b.path("board"))
-	must(t, err)
+	b.machine = build(b)
 	b.flash("a", system{code: 1}.image())
 	b.write("ca.pem", authority().CA)
 	b.write("secret", []byte(secret+"\n"))
@@ -176,7 +211,7 @@ func newBoxOf(t *testing.T, s *site, slotBytes int64, edit ...func(*config.Confi
 func (b *box) settings(s *site) config.Config {
 	c := config.Default()
 	c.Device = config.Device{Model: model, Key: device, Revision: "1.0"}
-	c.Server = config.Server{URL: s.api.URL, AccessKey: upgradelinktest.DemoAccessKey, SecretKeyFile: b.path("secret")}
+	c.Server = config.Server{URL: s.apiURL(), AccessKey: upgradelinktest.DemoAccessKey, SecretKeyFile: b.path("secret")}
 	c.Firmware = config.Firmware{URLKey: urlKey, VersionFile: b.path("version")}
 	c.Trust.CA = []string{b.path("ca.pem")}
 	c.Policy.CheckEvery = config.Duration(time.Second)
@@ -255,6 +290,12 @@ func (b *box) boot() string {
 	b.write("version", []byte(lines[0]+"\n"))
 	hook := b.path("health.d/10-app")
 	must(b.t, durable.WriteFile(durable.OS, hook, []byte("#!/bin/sh\n"+lines[1]+"\n"), 0o755))
+	if b.booted != nil {
+		b.booted(slot)
+	}
+	if lines[1] == hangs { // until the watchdog bites
+		return b.boot()
+	}
 	return slot
 }
 

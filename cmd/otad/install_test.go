@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -116,35 +117,35 @@ func TestFloor(t *testing.T) {
 // a mount namespace that goes away with otad.
 func TestNoSpace(t *testing.T) {
 	t.Parallel()
-	unshare := find(t, "unshare")
 	w := newWorld(t)
-	must(t, os.Mkdir(w.path("staging"), 0o755))
-	const script = `mount -t tmpfs -o size=$SIZE staging "$STAGING" && exec "$@"`
-	flags := []string{"-m", "sh", "-c", script, "sh"}
-	if os.Geteuid() != 0 {
-		flags = append([]string{"-r"}, flags...)
-	}
-	run := func(size string) result {
-		cmd := w.command(t.Context(), "upgrade", "--yes")
-		cmd.Args = append(append([]string{unshare}, flags...), cmd.Args...)
-		cmd.Path = unshare
-		cmd.Env = append(cmd.Env, "SIZE="+size, "STAGING="+w.path("staging"))
-		return w.finish(cmd)
-	}
-	probe := exec.Command(unshare, append(flags, "true")...)
-	probe.Env = append(os.Environ(), "SIZE=1m", "STAGING="+w.path("staging"))
-	if out, err := probe.CombinedOutput(); err != nil {
-		t.Skipf("cannot mount a small file system here: %v: %s", err, out)
-	}
 	before := w.condition()
-	r := run("4m")
+	w.mountStaging("4m")
+	r := w.otad("upgrade", "--yes")
 	w.wantFault(r, want{cli.Failed, ota.CodeNoSpace, "no space in the staging directory", ""})
 	s := w.wantUntouched(before)
 	if s.Last == nil || s.Last.Failure == nil || s.Last.Failure.Code != ota.CodeNoSpace {
 		t.Errorf("the last update is %+v", s.Last)
 	}
-	run("64m").want(cli.RebootNeeded)
+	w.mountStaging("64m")
+	w.otad("upgrade", "--yes").want(cli.RebootNeeded)
 	w.wantArmed(w.two)
+}
+
+// mountStaging gives every otad that is started from now on a file system of
+// its own, of the given size, to stage in.
+func (b *box) mountStaging(size string) {
+	b.t.Helper()
+	unshare := find(b.t, "unshare")
+	must(b.t, os.MkdirAll(b.path("staging"), 0o755))
+	const script = `mount -t tmpfs -o size=$SIZE staging "$STAGING" && exec "$@"`
+	b.wrap = []string{unshare, "-m", "env", "SIZE=" + size, "STAGING=" + b.path("staging"), "sh", "-c", script, "sh"}
+	if os.Geteuid() != 0 {
+		b.wrap = slices.Insert(b.wrap, 1, "-r")
+	}
+	probe := append(slices.Clone(b.wrap[1:]), "true")
+	if out, err := exec.Command(unshare, probe...).CombinedOutput(); err != nil {
+		b.t.Skipf("cannot mount a small file system here: %v: %s", err, out)
+	}
 }
 
 // TestSecondOtad: there is one otad at a time, and it has a name.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,7 +40,8 @@ func (b *box) otad(args ...string) result {
 }
 
 func (b *box) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, program, append(args, "--config", b.path("otad.toml"))...)
+	words := slices.Concat(b.wrap, []string{program}, args, []string{"--config", b.path("otad.toml")})
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
 	cmd.Dir = b.dir
 	// The race detector waits a second at each exit, for what may still come.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
