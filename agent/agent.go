@@ -62,6 +62,7 @@ type Journal interface {
 	Commit(c journal.Change) error
 	History(n int) ([]ota.Outcome, error)
 	CommandSeen(id string) (bool, error)
+	Deeds(n int) ([]ota.Deed, error)
 }
 
 // Parts is what an agent is made of.
@@ -114,6 +115,8 @@ type Agent struct {
 	checkFail  int // checks in a row without an answer
 	waiting    []chan<- checked
 	rebooting  bool
+
+	audit auditor
 
 	// What others see; guarded by mu.
 	mu       sync.Mutex

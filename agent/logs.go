@@ -2,6 +2,8 @@ package agent
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"unicode/utf8"
@@ -22,6 +24,8 @@ type Logs struct {
 	mu    sync.Mutex
 	lines []string // the newest last
 	bytes int
+	count int           // lines that ever came
+	more  chan struct{} // closed by the next line; nil when nobody waits
 }
 
 // Write keeps one record; a long one is cut. It never fails.
@@ -43,6 +47,11 @@ func (l *Logs) Write(record []byte) (int, error) {
 		first++
 	}
 	l.lines = slices.Delete(l.lines, 0, first)
+	l.count++
+	if l.more != nil {
+		close(l.more)
+		l.more = nil
+	}
 	return len(record), nil
 }
 
@@ -54,4 +63,40 @@ func (l *Logs) Last(n int) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string{}, l.lines[max(0, len(l.lines)-n):]...)
+}
+
+// Follow calls each with the last n lines, as Last has them, and then with
+// those that come, until each returns false or ctx ends. Who is slow is told
+// how many lines are gone.
+func (l *Logs) Follow(ctx context.Context, n int, each func(lines []string) bool) error {
+	if n == 0 {
+		n = usualLogTail
+	}
+	next := 0 // the number of the line that is wanted first
+	for begun := false; ; begun = true {
+		l.mu.Lock()
+		oldest := l.count - len(l.lines)
+		if !begun {
+			next = max(oldest, l.count-n)
+		}
+		lost := max(0, oldest-next)
+		lines := append([]string{}, l.lines[next+lost-oldest:]...)
+		next = l.count
+		if l.more == nil {
+			l.more = make(chan struct{})
+		}
+		more := l.more
+		l.mu.Unlock()
+		if lost > 0 {
+			lines = slices.Insert(lines, 0, fmt.Sprintf("... %d lines are gone", lost))
+		}
+		if len(lines) > 0 && !each(lines) {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

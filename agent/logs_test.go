@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,5 +52,39 @@ func TestLogsAreBounded(t *testing.T) {
 	}
 	if total > maxLogBytes || total < maxLogBytes/2 {
 		t.Errorf("%d bytes are kept", total)
+	}
+}
+
+// A follower sees the end of the log and every line after it, in order; one
+// that is slow is told how much it missed.
+func TestLogsFollow(t *testing.T) {
+	t.Parallel()
+	var l Logs
+	for i := range 5 {
+		fmt.Fprintf(&l, "%d\n", i)
+	}
+	var seen []string
+	err := l.Follow(t.Context(), 2, func(lines []string) bool {
+		seen = append(seen, lines...)
+		switch len(seen) {
+		case 2:
+			fmt.Fprintln(&l, "5")
+		case 3:
+			for i := range 2 * maxLogBytes / 1000 { // more than is kept
+				fmt.Fprintf(&l, "%0999d\n", i)
+			}
+		}
+		return len(seen) <= 3
+	})
+	if err != nil || !slices.Equal(seen[:3], []string{"3", "4", "5"}) {
+		t.Fatalf("%v: %.100q", err, seen)
+	}
+	kept := len(l.Last(1000))
+	if want := fmt.Sprintf("... %d lines are gone", 2*maxLogBytes/1000-kept); seen[3] != want || len(seen) != 4+kept {
+		t.Errorf("%d lines, %q; want %q and %d", len(seen), seen[3], want, kept)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := l.Follow(ctx, 1, func([]string) bool { cancel(); return true }); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
 	}
 }

@@ -16,6 +16,12 @@ import (
 // Do implements control.Verbs. Verbs are taken one after the other by the
 // loop; `check` and `upgrade` answer when the server did.
 func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
+	data, err := a.do(ctx, r)
+	a.Audit(r, err)
+	return data, err
+}
+
+func (a *Agent) do(ctx context.Context, r control.Request) (any, error) {
 	switch r.Verb {
 	case control.Status:
 		select {
@@ -28,6 +34,9 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 		limit := r.Args.Limit
 		if limit == 0 {
 			limit = 10
+		}
+		if r.Args.Audit {
+			return a.Journal.Deeds(min(limit, journal.MaxDeeds))
 		}
 		return a.Journal.History(min(limit, journal.MaxHistory))
 	case control.Logs:
@@ -57,6 +66,14 @@ func (a *Agent) Do(ctx context.Context, r control.Request) (any, error) {
 		return a.doReboot(ctx, r)
 	}
 	return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot follow request: verb %q is not known", r.Verb))
+}
+
+// FollowLogs implements control.LogFollower.
+func (a *Agent) FollowLogs(ctx context.Context, n int, each func(lines []string) bool) error {
+	if a.Logs == nil {
+		return ota.NewRefused(ota.CodeNothing, errors.New("cannot follow the log: none is kept"))
+	}
+	return a.Logs.Follow(ctx, n, each)
 }
 
 // idle refuses what needs an agent without an update under way.

@@ -52,6 +52,7 @@ type Args struct {
 	Answer     string `json:"answer,omitempty"`      // consent: "accept" or "decline"
 	For        string `json:"for,omitempty"`         // defer: how long, as in "2h" or "90m"
 	Limit      int    `json:"limit,omitempty"`       // history, logs: how many, 10 or 20 when absent
+	Audit      bool   `json:"audit,omitempty"`       // history: of verbs instead of updates; Data is []ota.Deed
 }
 
 // Duration is For, 0 when it is none.
@@ -73,7 +74,7 @@ var allowed = map[string]Args{
 	Consent: {Answer: "x"},
 	Defer:   {For: "x"},
 	Cancel:  {},
-	History: {Limit: 1},
+	History: {Limit: 1, Audit: true},
 	Logs:    {Limit: 1},
 
 	Confirm:  {},
@@ -88,6 +89,8 @@ type Request struct {
 	Args Args   `json:"args"`
 	// By says who asks, for the record and the history. The door sets it.
 	By string `json:"by,omitempty"`
+	// Who is what the door knows of them beyond that, for the audit.
+	Who string `json:"who,omitempty"`
 }
 
 // Reply answers a request.
@@ -104,6 +107,16 @@ type Reply struct {
 type Verbs interface {
 	Do(ctx context.Context, r Request) (any, error)
 }
+
+// Auditor is what Verbs may be besides: it remembers a request that a door
+// settled by itself, as one that lacks a login, with the verdict; nil for done.
+// What Do is asked it remembers of its own accord.
+type Auditor interface {
+	Audit(r Request, verdict error)
+}
+
+// Looks tells whether a verb changes nothing, so that no door need remember it.
+func Looks(verb string) bool { return looking[verb] }
 
 // Answer checks r, lets verbs act on it and makes the reply.
 func Answer(ctx context.Context, verbs Verbs, r Request) Reply {
@@ -156,6 +169,7 @@ func (r Request) check() error {
 		"answer":      given.Answer != "" && takes.Answer == "",
 		"for":         given.For != "" && takes.For == "",
 		"limit":       given.Limit != 0 && takes.Limit == 0,
+		"audit":       given.Audit && !takes.Audit,
 	} {
 		if odd {
 			return usage("cannot follow %q: it takes no argument %q", r.Verb, name)

@@ -155,6 +155,9 @@ func (d *Desk) answer(c Command, reply Reply) {
 // answer to.
 func (d *Desk) refuse(c Command, err error) {
 	d.unheeded.note(d.Log, ota.FaultOf(err), c)
+	if auditor, ok := d.Verbs.(Auditor); ok && remote[c.Verb] && !looking[c.Verb] {
+		auditor.Audit(c.request(), err)
+	}
 	if c.ID != "" && len(c.ID) <= maxID {
 		d.Answer(Result{ID: c.ID, Verb: c.Verb, Time: d.Now(), Reply: refusal(err)})
 	}

@@ -52,7 +52,9 @@ func Listen(path string) (net.Listener, error) {
 // Serve answers on l until ctx ends:
 //
 //	POST /v1/do     a Request, answered by a Reply
+//	POST /v1/audit  a settled Request, for the audit; answered by a Reply
 //	GET  /v1/watch  a line with a Reply of `status` now and at each change
+//	GET  /v1/logs   ?limit=N: a line with a Reply of `logs` now and at each new line
 func Serve(ctx context.Context, l net.Listener, agent Watcher) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/do", func(w http.ResponseWriter, req *http.Request) {
@@ -63,6 +65,8 @@ func Serve(ctx context.Context, l net.Listener, agent Watcher) error {
 		}
 		writeJSON(w, Answer(req.Context(), agent, r))
 	})
+	mux.HandleFunc("GET /v1/logs", func(w http.ResponseWriter, req *http.Request) { streamLogs(w, req, agent) })
+	mux.HandleFunc("POST /v1/audit", func(w http.ResponseWriter, req *http.Request) { audit(w, req, agent) })
 	mux.HandleFunc("GET /v1/watch", func(w http.ResponseWriter, req *http.Request) { watch(w, req, agent) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx }}

@@ -32,7 +32,7 @@ var described = []reflect.Type{
 	reflect.TypeFor[report.State](), reflect.TypeFor[report.Progress](), reflect.TypeFor[report.Event](),
 	reflect.TypeFor[report.Transfer](), reflect.TypeFor[report.Update](),
 	reflect.TypeFor[control.Result](), reflect.TypeFor[control.Command](), reflect.TypeFor[control.Args](),
-	reflect.TypeFor[ota.Version](), reflect.TypeFor[ota.Failure](), reflect.TypeFor[ota.Offer](), reflect.TypeFor[ota.Outcome](),
+	reflect.TypeFor[ota.Version](), reflect.TypeFor[ota.Failure](), reflect.TypeFor[ota.Offer](), reflect.TypeFor[ota.Outcome](), reflect.TypeFor[ota.Deed](),
 }
 
 func readContract(t *testing.T) map[string]any {
@@ -224,7 +224,8 @@ func examples(t *testing.T) map[string]any {
 		"command-status":          control.Command{V: control.Version, ID: "1", Verb: control.Status},
 		"command-consent":         control.Command{V: control.Version, ID: "2", Verb: control.Consent, Args: control.Args{Answer: "accept"}},
 		"command-defer":           control.Command{V: control.Version, ID: "4", Verb: control.Defer, Args: control.Args{For: "2h"}},
-		"command-history":         control.Command{V: control.Version, ID: "3", Verb: control.History, Args: control.Args{Limit: 5}},
+		"command-history":         control.Command{V: control.Version, ID: "3", Verb: control.History, Args: control.Args{Limit: 5, Audit: true}},
+		"deed":                    ota.Deed{Time: at, By: "console", Who: "person (PIN)", Verb: control.Upgrade, Args: `{"to":43}`, Code: ota.CodeBusy, Missed: 2},
 		"signed":                  control.Signed{V: control.Version, Signed: signedBytes, Signature: ed25519.Sign(key, signedBytes)},
 	}
 }
@@ -303,7 +304,7 @@ func TestExamplesSetEverything(t *testing.T) {
 		}
 	}
 	roots := map[string]string{"state": "State", "offline": "Offline", "progress": "Progress", "event": "Event", "result": "Result",
-		"command": "Command", "signed": "SignedCommand"}
+		"command": "Command", "signed": "SignedCommand", "deed": "Deed"}
 	for name, v := range examples(t) {
 		var decoded any
 		if err := json.Unmarshal(marshal(t, v), &decoded); err != nil {

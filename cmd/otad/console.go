@@ -133,8 +133,8 @@ type consoleBox struct {
 	config *config.Config
 }
 
-func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (json.RawMessage, error) {
-	r := control.Request{Verb: verb, By: consoleBy}
+func (b consoleBox) Do(ctx context.Context, who, verb string, raw json.RawMessage) (json.RawMessage, error) {
+	r := control.Request{Verb: verb, By: consoleBy, Who: who}
 	if len(raw) > 0 {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.DisallowUnknownFields()
@@ -143,6 +143,7 @@ func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (j
 		}
 	}
 	if verb == diagVerb && r.Args == (control.Args{}) {
+		b.door.Audit(r, nil)
 		return json.Marshal(string(bundle(ctx, b.config, b.door)))
 	}
 	data, err := b.door.Do(ctx, r)
@@ -154,6 +155,15 @@ func (b consoleBox) Do(ctx context.Context, verb string, raw json.RawMessage) (j
 		return nil, fmt.Errorf("cannot read the answer of %q: %T", verb, data)
 	}
 	return answer, nil
+}
+
+// Audit remembers what the console settled by itself.
+func (b consoleBox) Audit(who, verb string, verdict error) {
+	b.door.Audit(control.Request{Verb: verb, By: consoleBy, Who: who}, verdict)
+}
+
+func (b consoleBox) Tail(ctx context.Context, n int, each func([]string) bool) error {
+	return b.door.FollowLogs(ctx, n, each)
 }
 
 func (b consoleBox) Follow(ctx context.Context, each func(json.RawMessage) bool) error {
@@ -172,7 +182,7 @@ func (b consoleBox) Follow(ctx context.Context, each func(json.RawMessage) bool)
 }
 
 func (b consoleBox) Ready(ctx context.Context) error {
-	data, err := b.Do(ctx, control.Status, nil)
+	data, err := b.Do(ctx, "", control.Status, nil)
 	if err != nil {
 		return err
 	}
@@ -203,8 +213,10 @@ cancel                     stop the update under way
 confirm                    keep the system on trial: you vouch for it
 rollback [--yes] [--wait]  give up the system armed or on trial, or go back
 reboot [--yes]             restart the box when nobody minds
-history [--limit N]        how updates ended
-logs [--limit N]           the last lines of the log
+history [--limit N] [--audit]
+                           how updates ended, or who asked for which verb
+logs [--limit N] [--follow]
+                           the last lines of the log, or as it comes
 diag                       all that explains the box, without its secrets
 `
 }
@@ -233,11 +245,18 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		operands = 1
 	case control.Consent, control.Defer:
 		operands = 1
-	case control.History, control.Logs:
+	case control.History:
 		fs.IntVar(&args.Limit, "limit", 0, "")
+		fs.BoolVar(&args.Audit, "audit", false, "")
+	case control.Logs:
+		fs.IntVar(&args.Limit, "limit", 0, "")
+		fs.BoolVar(&c.Tail, "follow", false, "")
 	default:
 		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: no such command", c.Verb)).
 			WithHint("`help` lists the commands")
+	}
+	if len(words) == 2 && c.Verb == control.Logs && words[1] == "follow" {
+		words[1] = "--follow" // what a hand types
 	}
 	rest, err := cli.Parse(fs, words[1:], operands, operands)
 	if err != nil {
@@ -257,6 +276,8 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		args.Answer = rest[0]
 	case control.Defer:
 		args.For = rest[0]
+	case control.Logs:
+		c.Lines = args.Limit
 	}
 	if args.Now {
 		c.Question = ""
@@ -265,15 +286,28 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 	return c, err
 }
 
-func (consoleFace) Say(w io.Writer, verb string, data json.RawMessage) {
+func (consoleFace) Log(w io.Writer, lines []string) { printLines(w, lines) }
+
+func (consoleFace) Say(w io.Writer, c console.Command, data json.RawMessage) {
+	var args control.Args
+	_ = json.Unmarshal(c.Args, &args) // Do has read them
 	var err error
-	switch verb {
+	switch c.Verb {
 	case control.Check:
 		var o ota.Offer
 		if err = json.Unmarshal(data, &o); err == nil {
 			fmt.Fprintf(w, "version %s is offered (%s) and accepted\n", cli.Printable(versionText(offerVersion(o))), typeText(o.Type))
 		}
 	case control.History:
+		if args.Audit {
+			var deeds []ota.Deed
+			if err = json.Unmarshal(data, &deeds); err == nil {
+				for _, d := range deeds {
+					printDeed(w, d)
+				}
+			}
+			break
+		}
 		var list []ota.Outcome
 		if err = json.Unmarshal(data, &list); err == nil {
 			for _, o := range list {

@@ -46,6 +46,11 @@ func (s *stage) Do(_ context.Context, r control.Request) (any, error) {
 	case control.Check:
 		return ota.Offer{VersionCode: 2, VersionName: "v2\x1b[31m", Type: ota.UpgradePrompt}, nil
 	case control.History:
+		if r.Args.Audit {
+			at := s.state.Time
+			return []ota.Deed{{Time: at, By: "mqtt:7", Verb: control.Cancel, Code: ota.CodeNothing, Missed: 3},
+				{Time: at, By: "console", Who: "person (PIN)", Verb: control.Upgrade, Args: `{"to":2}`, OK: true}}, nil
+		}
 		failed := s.outcome()
 		failed.Result, failed.Failure = ota.PhaseFailed, &ota.Failure{Code: ota.CodeNoSpace, Text: "cannot store it"}
 		return []ota.Outcome{s.outcome(), failed}, nil
@@ -67,6 +72,13 @@ func (d stageDoor) Do(ctx context.Context, r control.Request) (any, error) {
 	r.V = control.Version
 	reply := control.Answer(ctx, d.stage, r)
 	return reply.Data, reply.Err()
+}
+
+func (stageDoor) Audit(control.Request, error) {}
+
+func (stageDoor) FollowLogs(_ context.Context, _ int, each func([]string) bool) error {
+	each([]string{"level=INFO msg=started", "level=WARN msg=\x1b[31m"})
+	return nil
 }
 
 func (d stageDoor) follow(_ context.Context, each func(report.State) bool) error {
@@ -104,7 +116,8 @@ func TestConsoleTranscripts(t *testing.T) {
 		{"confirm", []string{"confirm", "confirm now"}},
 		{"rollback", []string{"rollback", "n", "rollback --yes", "reboot", "y"}},
 		{"history", []string{"history --limit 2", "history --limit -2"}},
-		{"logs", []string{"logs --limit 2", "logs 2"}},
+		{"audit", []string{"history --audit"}},
+		{"logs", []string{"logs --limit 2", "logs 2", "logs follow", "logs --follow --limit 3"}},
 		{"help", []string{"help"}},
 	} {
 		for _, kind := range []string{"dumb", "vt100"} {
@@ -181,7 +194,7 @@ func TestConsoleBox(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage()
-			_, err := consoleBox{door: stageDoor{s}}.Do(t.Context(), c.verb, json.RawMessage(c.args))
+			_, err := consoleBox{door: stageDoor{s}}.Do(t.Context(), "person", c.verb, json.RawMessage(c.args))
 			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
@@ -195,12 +208,12 @@ func TestConsoleBox(t *testing.T) {
 // The bundle goes over the line as one text, whatever of it cannot be had.
 func TestConsoleDiag(t *testing.T) {
 	t.Parallel()
-	data, err := consoleBox{door: stageDoor{newStage()}, config: &config.Config{}}.Do(t.Context(), diagVerb, nil)
+	data, err := consoleBox{door: stageDoor{newStage()}, config: &config.Config{}}.Do(t.Context(), "person", diagVerb, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var said strings.Builder
-	consoleFace{}.Say(&said, diagVerb, data)
+	consoleFace{}.Say(&said, console.Command{Verb: diagVerb}, data)
 	for _, want := range []string{"== otad\n", "== state\n{\n", "board: cannot use board.driver", "== log\nlevel=WARN"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("the bundle lacks %q:\n%s", want, said.String())

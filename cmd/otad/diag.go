@@ -69,15 +69,17 @@ func diagDoor(ctx context.Context, env cli.Env, configPath string) (control.Verb
 
 type noVerbs struct{ cause error }
 
+func (noVerbs) Audit(control.Request, error) {}
+
 func (n noVerbs) Do(context.Context, control.Request) (any, error) { return nil, n.cause }
 
 // bundle is one text of parts. A part that cannot be had says why. What could
 // be a secret is blotted out of the whole.
 func bundle(ctx context.Context, cfg *config.Config, verbs control.Verbs) []byte {
 	var text bytes.Buffer
-	asked := func(verb string, limit int) func(context.Context, io.Writer) error {
+	asked := func(verb string, args control.Args) func(context.Context, io.Writer) error {
 		return func(ctx context.Context, w io.Writer) error {
-			return printAnswer(ctx, w, verbs, control.Request{Verb: verb, By: "cli", Args: control.Args{Limit: limit}})
+			return printAnswer(ctx, w, verbs, control.Request{Verb: verb, By: "cli", Args: args})
 		}
 	}
 	for _, part := range []struct {
@@ -85,11 +87,12 @@ func bundle(ctx context.Context, cfg *config.Config, verbs control.Verbs) []byte
 		write func(context.Context, io.Writer) error
 	}{
 		{"otad", func(_ context.Context, w io.Writer) error { return printJSON(w, aboutOtad()) }},
-		{"state", asked(control.Status, 0)},
+		{"state", asked(control.Status, control.Args{})},
 		{"board", func(ctx context.Context, w io.Writer) error { return printBoard(ctx, w, cfg) }},
 		{"space", func(_ context.Context, w io.Writer) error { return printSpace(w, cfg) }},
 		{"settings", func(_ context.Context, w io.Writer) error { return printSettings(w, cfg) }},
-		{"history", asked(control.History, diagHistory)},
+		{"history", asked(control.History, control.Args{Limit: diagHistory})},
+		{"audit", asked(control.History, control.Args{Limit: diagHistory, Audit: true})},
 		{"log", func(ctx context.Context, w io.Writer) error { return printLog(ctx, w, verbs) }},
 	} {
 		fmt.Fprintf(&text, "== %s\n", part.name)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
 
 	"otad/agent"
 	"otad/agent/config"
@@ -19,6 +21,8 @@ import (
 // door is the way to an agent: the daemon's socket, or an agent of our own.
 type door interface {
 	control.Verbs
+	control.Auditor
+	control.LogFollower
 	// follow calls each with the state now and at every change until it
 	// returns false. io.EOF when the agent ends, as it does before a reboot.
 	follow(ctx context.Context, each func(report.State) bool) error
@@ -153,10 +157,14 @@ func (o *oneShot) close() {
 	o.box.close()
 }
 
+// caller is the user's name, for the audit: a word of the environment, which
+// whoever may reach the socket may choose.
+func caller() string { return cmp.Or(os.Getenv("SUDO_USER"), os.Getenv("LOGNAME"), os.Getenv("USER")) }
+
 // ask does one verb and decodes its data.
 func ask[T any](ctx context.Context, d door, r control.Request) (T, error) {
 	var data T
-	r.By = "cli"
+	r.By, r.Who = "cli", caller()
 	answer, err := d.Do(ctx, r)
 	if err != nil {
 		return data, err

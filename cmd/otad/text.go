@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -79,6 +80,22 @@ func phaseText(s report.State) string {
 func printOutcome(w io.Writer, o ota.Outcome) {
 	fmt.Fprintf(w, "%s  %s  version %s -> %s  %s\n", timeText(o.Ended), o.ID, versionText(o.From),
 		cli.Printable(versionText(offerVersion(o.Offer))), cli.Printable(resultText(o)))
+}
+
+// printDeed is a line of the audit.
+func printDeed(w io.Writer, d ota.Deed) {
+	if d.Missed > 0 { // older than d: the newest is printed first
+		defer fmt.Fprintf(w, "%d more were not kept: too many came in a short time\n", d.Missed)
+	}
+	by := d.By
+	if d.Who != "" {
+		by += " " + d.Who
+	}
+	verdict := "done"
+	if !d.OK {
+		verdict = string(d.Code)
+	}
+	fmt.Fprintf(w, "%s  %s\n", timeText(d.Time), cli.Printable(strings.Join(strings.Fields(by+"  "+d.Verb+" "+d.Args+"  "+verdict), " ")))
 }
 
 func printLines(w io.Writer, lines []string) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"otad/agent/config"
 	"otad/agent/control"
 	"otad/agent/report"
 	"otad/cmd/internal/cli"
@@ -197,8 +199,21 @@ func history(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad history")
 	path, asJSON := configFlag(fs), jsonFlag(fs)
 	limit := fs.Int("limit", 10, "how many, the newest first")
+	audit := fs.Bool("audit", false, "which verbs were asked for, by whom, and what came of it")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
+	}
+	if *audit {
+		r := control.Request{Verb: control.History, Args: control.Args{Limit: *limit, Audit: true}}
+		deeds, err := query[[]ota.Deed](ctx, env, *path, r)
+		if err != nil {
+			return err
+		}
+		return answer(env, *asJSON, deeds, func(w io.Writer) {
+			for _, d := range deeds {
+				printDeed(w, d)
+			}
+		})
 	}
 	list, err := query[[]ota.Outcome](ctx, env, *path, control.Request{Verb: control.History, Args: control.Args{Limit: *limit}})
 	if err != nil {
@@ -215,14 +230,45 @@ func logs(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad logs")
 	path, asJSON := configFlag(fs), jsonFlag(fs)
 	limit := fs.Int("limit", 20, "how many lines, the newest last")
+	follow := fs.Bool("follow", false, "and then those that come, until interrupted")
 	if _, err := cli.Parse(fs, args, 0, 0); err != nil {
 		return err
+	}
+	if *follow {
+		return followLogs(ctx, env, *path, *limit, *asJSON)
 	}
 	lines, err := query[[]string](ctx, env, *path, control.Request{Verb: control.Logs, Args: control.Args{Limit: *limit}})
 	if err != nil {
 		return err
 	}
 	return answer(env, *asJSON, lines, func(w io.Writer) { printLines(w, lines) })
+}
+
+// followLogs shows the service's log as it comes.
+func followLogs(ctx context.Context, env cli.Env, configPath string, limit int, asJSON bool) error {
+	cfg, err := config.Load(configPath)
+	if err != nil {
+		return err
+	}
+	client, err := control.Dial(cfg.Control.Socket)
+	if err != nil {
+		return ota.NewTransient(ota.CodeInternal, err)
+	}
+	var failed error
+	err = client.FollowLogs(ctx, limit, func(lines []string) bool {
+		for _, line := range lines {
+			if failed == nil && asJSON {
+				failed = json.NewEncoder(env.Stdout).Encode(line)
+			} else if failed == nil {
+				_, failed = fmt.Fprintln(env.Stdout, cli.Printable(line))
+			}
+		}
+		return failed == nil
+	})
+	if errors.Is(err, io.EOF) {
+		return nil // the service ended
+	}
+	return errors.Join(failed, err)
 }
 
 // answer writes v as JSON or as text.

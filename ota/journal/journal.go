@@ -31,6 +31,7 @@ const (
 	MaxHistory  = 50
 	MaxOutbox   = 256
 	MaxCommands = 256
+	MaxDeeds    = 128
 )
 
 // schema is the version of what is in the buckets.
@@ -49,6 +50,11 @@ var (
 	keyUpdate      = []byte("update")
 	keyBox         = []byte("box")
 	buckets        = [][]byte{bucketMeta, bucketState, bucketHistory, bucketOutbox, bucketCommands}
+
+	// bucketAudit (number → ota.Deed) came later: it is made when it is first
+	// needed and is not in the check sum, so that an otad before it, to which a
+	// box may roll back, takes the file for whole.
+	bucketAudit = []byte("audit")
 )
 
 // Journal is the open file.
@@ -69,6 +75,7 @@ type Change struct {
 	Command string       // an id to remember as acted on
 	Told    bool         // Events tell of the Recovery that Open returned
 	Reports []ota.Report // appended to the reports for the server
+	Deed    *ota.Deed    // appended to the audit
 }
 
 // Event is a message for the operator that must arrive, sooner or later.
@@ -135,6 +142,11 @@ func (j *Journal) Commit(c Change) error {
 		}
 		if c.Command != "" {
 			if err := appendTo(tx.Bucket(bucketCommands), commandMark{ID: c.Command}, MaxCommands); err != nil {
+				return err
+			}
+		}
+		if c.Deed != nil {
+			if err := putDeed(tx, *c.Deed); err != nil {
 				return err
 			}
 		}

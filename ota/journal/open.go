@@ -215,10 +215,18 @@ func checkFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		return bolterrors.ErrTimeout
-	} else if err != nil {
-		return err
+	// A child that another goroutine starts holds every lock until its exec.
+	for end := time.Now().Add(lockWait); ; time.Sleep(lockWait / 20) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		if time.Now().After(end) {
+			return bolterrors.ErrTimeout
+		}
 	}
 	info, err := f.Stat()
 	if err != nil {

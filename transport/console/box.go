@@ -13,8 +13,15 @@ import (
 // Box is what stands behind the console.
 type Box interface {
 	// Do acts on a verb; args is a JSON object, or nil. It returns the data of
-	// the answer, or a fault. It may take as long as a server takes.
-	Do(ctx context.Context, verb string, args json.RawMessage) (json.RawMessage, error)
+	// the answer, or a fault. It may take as long as a server takes. who stands
+	// at the line, for the box's audit.
+	Do(ctx context.Context, who, verb string, args json.RawMessage) (json.RawMessage, error)
+	// Audit remembers what was settled at the console itself: a login, a verb
+	// refused for want of one, a file; a nil verdict is "done".
+	Audit(who, verb string, verdict error)
+	// Tail calls each with the last n lines of the box's log, as many as the box
+	// likes for 0, and then with those that come, until it returns false.
+	Tail(ctx context.Context, n int, each func(lines []string) bool) error
 	// Follow calls each with the state, as `status` answers it, now and at
 	// every change until it returns false. io.EOF when the box ends, as it does
 	// before a restart.
@@ -30,8 +37,10 @@ type Face interface {
 	Help() string
 	// Parse understands a typed line; what it does not is a fault of CodeUsage.
 	Parse(words []string) (Command, error)
-	// Say writes the data that Do answered to verb.
-	Say(w io.Writer, verb string, data json.RawMessage)
+	// Say writes the data that Do answered to c.
+	Say(w io.Writer, c Command, data json.RawMessage)
+	// Log writes lines of the log.
+	Log(w io.Writer, lines []string)
 	// Progress returns what shows each state of the update that first, an
 	// answer of Do, tells of. It returns false at the end, which it has told. A
 	// live terminal redraws a line after a carriage return.
@@ -44,6 +53,8 @@ type Command struct {
 	Args     json.RawMessage
 	Question string // must be answered with yes first; "" for none
 	Wait     bool   // follow the update to its end
+	Tail     bool   // show the log as it comes, the last Lines first, until a key
+	Lines    int
 }
 
 // Options are all of a console on the box.

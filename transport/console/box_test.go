@@ -24,6 +24,9 @@ type box struct {
 	mu    sync.Mutex
 	state state
 	did   []string      // verbs obeyed
+	who   []string      // who asked for them
+	notes []string      // what was settled at the console
+	tick  chan struct{} // taken from for each line of the log
 	step  time.Duration // between two looks
 	long  string        // a history that is long
 }
@@ -35,7 +38,7 @@ type state struct {
 }
 
 func newBox() *box {
-	return &box{state: state{Version: 1, Phase: "idle"}}
+	return &box{state: state{Version: 1, Phase: "idle"}, tick: make(chan struct{})}
 }
 
 func (b *box) obeyed() []string {
@@ -44,9 +47,28 @@ func (b *box) obeyed() []string {
 	return append([]string(nil), b.did...)
 }
 
-func (b *box) Do(_ context.Context, verb string, args json.RawMessage) (json.RawMessage, error) {
+func (b *box) Audit(who, verb string, verdict error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.notes = append(b.notes, fmt.Sprintf("%s %s %v", who, verb, verdict == nil))
+}
+
+// Tail tells of a line, and of another one at every look.
+func (b *box) Tail(ctx context.Context, n int, each func([]string) bool) error {
+	for i := 1; each([]string{fmt.Sprintf("line %d after %d", i, n)}); i++ {
+		select {
+		case b.tick <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (b *box) Do(_ context.Context, who, verb string, args json.RawMessage) (json.RawMessage, error) {
 	b.mu.Lock()
 	b.did = append(b.did, strings.TrimSpace(verb+" "+string(args)))
+	b.who = append(b.who, who)
 	state := b.state
 	b.mu.Unlock()
 	switch verb {
@@ -114,6 +136,8 @@ func (face) Parse(words []string) (console.Command, error) {
 	switch words[0] {
 	case "status", "history", "cancel":
 		c.Question = ""
+	case "logs":
+		c.Question, c.Tail, c.Lines = "", true, 3
 	case "upgrade":
 	case "install":
 		if len(words) < 2 {
@@ -134,7 +158,9 @@ func (face) Parse(words []string) (console.Command, error) {
 	return c, nil
 }
 
-func (face) Say(w io.Writer, _ string, data json.RawMessage) { fmt.Fprintf(w, "%s\n", data) }
+func (face) Say(w io.Writer, _ console.Command, data json.RawMessage) { fmt.Fprintf(w, "%s\n", data) }
+
+func (face) Log(w io.Writer, lines []string) { fmt.Fprintln(w, strings.Join(lines, "\n")) }
 
 func (face) Progress(w io.Writer, _ json.RawMessage, live bool) func(json.RawMessage) bool {
 	last := -1
@@ -193,7 +219,7 @@ func serve(t testing.TB, line *consoletest.Line, edit ...func(*console.Options))
 	line.Connect(d.near, d.far)
 	o := console.Options{
 		Port: d.far.Path,
-		Box:  d.box, Face: face{}, ReadOnly: []string{"status", "history"},
+		Box:  d.box, Face: face{}, ReadOnly: []string{"status", "history", "logs"},
 		Inbox: console.Inbox{Dir: d.inbox, MaxBytes: 64 << 20},
 		Log:   slog.New(slog.NewTextHandler(d.log, nil)),
 	}

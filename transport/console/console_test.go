@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,71 @@ func TestLogin(t *testing.T) {
 	}
 	if !strings.Contains(log, "who=program verb=upgrade ok=true") || !strings.Contains(log, "console login refused") {
 		t.Errorf("not all is in the log:\n%s", log)
+	}
+}
+
+// The log comes as it is written, until a key is pressed.
+func TestTail(t *testing.T) {
+	t.Parallel()
+	d := serve(t, &consoletest.Line{})
+	term := d.terminal()
+	term.say("logs")
+	for i := range 5 {
+		term.await(fmt.Sprintf("line %d after 3\r\n", i+1))
+		<-d.box.tick
+	}
+	term.keys("q")
+	term.await("otad> ")
+	term.keys("status\r")
+	term.await(`"idle"`)
+	c := d.client()
+	err := c.Do(t.Context(), console.Request{Words: []string{"logs"}}, nil)
+	if f := ota.FaultOf(err); f == nil || f.Code != ota.CodeUsage {
+		t.Errorf("a program is told %v", err)
+	}
+}
+
+// The box learns who asked, and what the console settled by itself.
+func TestAudit(t *testing.T) {
+	t.Parallel()
+	d := serve(t, &consoletest.Line{}, func(o *console.Options) { o.Login = console.Login{PIN: "4711", Key: "long and secret"} })
+	term := d.terminal()
+	term.say("cancel")
+	term.await("otad> ")
+	term.keys("login\r")
+	term.await("PIN: ")
+	term.keys("1\r")
+	term.await("otad> ")
+	term.keys("login\r")
+	term.await("PIN: ")
+	term.keys("4711\r")
+	term.await("otad# ")
+	term.keys("cancel\r")
+	term.await("otad# ")
+	term.keys("logout\rstatus\r")
+	term.await(`"idle"`)
+	c := d.client()
+	if err := c.Login(t.Context(), console.Login{Key: "long and secret"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Do(t.Context(), console.Request{Verb: "upgrade"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	settled := func() int {
+		d.box.mu.Lock()
+		defer d.box.mu.Unlock()
+		return len(d.box.notes)
+	}
+	for end := time.Now().Add(patience); settled() < 4 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	want := []string{"person cancel false", "person (PIN) login false", "person (PIN) login true", "program (key) login true"}
+	d.box.mu.Lock()
+	defer d.box.mu.Unlock()
+	if !slices.Equal(d.box.notes, want) {
+		t.Errorf("settled %q, want %q", d.box.notes, want)
+	}
+	if want := []string{"person (PIN)", "person", "program (key)"}; !slices.Equal(d.box.who, want) {
+		t.Errorf("asked by %q, want %q", d.box.who, want)
 	}
 }
 

@@ -32,8 +32,8 @@ help                       this list
 // press takes a byte from a person.
 func (s *session) press(b byte, now time.Time) {
 	echo, what := s.editor.feed(b, now)
-	if s.stop != nil { // a job is in front: only ^C is for us
-		if what == pressedInterrupt {
+	if s.stop != nil { // a job is in front: only ^C is for us, or any key
+		if s.anyKey || what == pressedInterrupt {
 			fmt.Fprint(s.out, echo)
 			s.stop()
 		}
@@ -119,7 +119,7 @@ func (s *session) askPIN() {
 	fmt.Fprint(s.out, "PIN: ")
 	s.editor.hidden = true
 	s.answer = func(line string) {
-		if err := s.login(s.guard.pin(line, time.Now()), "person"); err != nil {
+		if err := s.login(s.guard.pin(line, time.Now()), "person", "PIN"); err != nil {
 			s.tell(err)
 		}
 		s.prompt()
@@ -140,9 +140,13 @@ func (s *session) command(words []string) {
 	}
 	s.strikes = 0
 	if err := s.allowed(c.Verb); err != nil {
-		s.audit(c.Verb, "person", err)
+		s.refused(c.Verb, "person", err)
 		s.tell(err)
 		s.prompt()
+		return
+	}
+	if c.Tail {
+		s.tail(c)
 		return
 	}
 	if c.Question == "" {
@@ -168,7 +172,7 @@ func (s *session) inFront(job func(ctx context.Context) (next func())) {
 		next := job(ctx)
 		cancel()
 		s.later(func() {
-			s.stop = nil
+			s.stop, s.anyKey = nil, false
 			if next == nil {
 				next = s.prompt
 			}
@@ -178,9 +182,9 @@ func (s *session) inFront(job func(ctx context.Context) (next func())) {
 }
 
 func (s *session) start(c Command) {
-	live := !s.dumb
+	live, who := !s.dumb, s.known("person")
 	s.inFront(func(ctx context.Context) func() {
-		data, err := s.Box.Do(ctx, c.Verb, c.Args)
+		data, err := s.Box.Do(ctx, who, c.Verb, c.Args)
 		s.audit(c.Verb, "person", err)
 		switch {
 		case ctx.Err() != nil:
@@ -189,10 +193,26 @@ func (s *session) start(c Command) {
 		case c.Wait:
 			s.follow(ctx, s.Face.Progress(s.out, data, live))
 		default:
-			s.Face.Say(s.out, c.Verb, data)
+			s.Face.Say(s.out, c, data)
 		}
 		return nil
 	})
+}
+
+// tail shows the log as it comes, until a key is pressed.
+func (s *session) tail(c Command) {
+	fmt.Fprint(s.out, "any key ends it\n")
+	s.inFront(func(ctx context.Context) func() {
+		err := s.Box.Tail(ctx, c.Lines, func(lines []string) bool {
+			s.Face.Log(s.out, lines)
+			return ctx.Err() == nil
+		})
+		if err != nil && ctx.Err() == nil {
+			s.tell(err)
+		}
+		return nil
+	})
+	s.anyKey = true
 }
 
 // follow shows the update to its end, or until the person has seen enough.
@@ -216,17 +236,19 @@ func (s *session) receive(flags []string) {
 		err = s.allowed(c.Verb)
 	}
 	if err != nil {
-		s.audit("receive", "person", err)
+		s.refused("receive", "person", err)
 		s.tell(err)
 		s.prompt()
 		return
 	}
 	chunks, done := make(chan []byte), make(chan struct{})
 	s.raw, s.rawDone = chunks, done
+	who := s.known("person")
 	s.inFront(func(ctx context.Context) func() {
 		defer close(done)
 		path, err := s.byYmodem(ctx, chunks)
 		s.audit("receive", "person", err)
+		s.Box.Audit(who, "receive", err)
 		if err != nil {
 			s.tell(err)
 			return nil

@@ -117,15 +117,19 @@ func (p *program) verb(s *session, r Request) {
 	}
 	if err == nil {
 		if err = s.allowed(c.Verb); err != nil {
-			s.audit(c.Verb, "program", err)
+			s.refused(c.Verb, "program", err)
 		}
+	}
+	if err == nil && c.Tail {
+		err = ota.NewRefused(ota.CodeUsage, errors.New("cannot follow the log: that is for people, ask for `logs` again"))
 	}
 	if err != nil {
 		p.reply(s, failed(err))
 		return
 	}
+	who := s.known("program")
 	p.work(s, func(ctx context.Context) Reply {
-		data, err := s.Box.Do(ctx, c.Verb, c.Args)
+		data, err := s.Box.Do(ctx, who, c.Verb, c.Args)
 		s.audit(c.Verb, "program", err)
 		if err != nil {
 			return failed(err)
@@ -133,7 +137,7 @@ func (p *program) verb(s *session, r Request) {
 		reply := Reply{V: Version, OK: true, Data: data}
 		if len(r.Words) > 0 {
 			var said bytes.Buffer
-			s.Face.Say(&said, c.Verb, data)
+			s.Face.Say(&said, c, data)
 			reply.Said = said.String()
 		}
 		return reply
@@ -193,13 +197,15 @@ func (p *program) login(s *session, raw json.RawMessage) Reply {
 		return failed(ota.NewRefused(ota.CodeUsage, errors.New("cannot log in: want a response or a PIN")))
 	}
 	var err error
+	with := "key"
 	if args.PIN != "" {
+		with = "PIN"
 		err = s.guard.pin(args.PIN, time.Now())
 	} else {
 		err = s.guard.response(s.challenge, args.Response, time.Now())
 		s.challenge = ""
 	}
-	if err = s.login(err, "program"); err != nil {
+	if err = s.login(err, "program", with); err != nil {
 		return failed(err)
 	}
 	return succeeded(nil)

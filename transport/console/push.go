@@ -36,14 +36,15 @@ func (p *program) beginPush(s *session, raw json.RawMessage) {
 		return
 	}
 	if err := s.allowed(verbPush); err != nil {
-		s.audit(verbPush, "program", err)
+		s.refused(verbPush, "program", err)
 		p.reply(s, failed(err))
 		return
 	}
-	id := p.id
+	id, who := p.id, s.known("program")
 	p.work(s, func(ctx context.Context) Reply {
 		in, err := openPush(ctx, s, args)
 		s.audit(verbPush, "program", err)
+		s.Box.Audit(who, verbPush, err)
 		if err != nil {
 			return failed(err)
 		}

@@ -11,6 +11,9 @@ import (
 	"otad/ota"
 )
 
+// maxNotes bounds what waits for the box to remember it; its log has the rest.
+const maxNotes = 16
+
 // idleLogout ends a login that nobody uses.
 const idleLogout = 15 * time.Minute
 
@@ -22,8 +25,10 @@ type session struct {
 	guard *guard
 	out   *printer
 	post  chan func()
+	notes chan func() // what the box is to remember, beside the loop
 
 	loggedIn  bool
+	with      string    // what the login was made with: "PIN" or "key"
 	used      time.Time // when the login was last used
 	challenge string
 
@@ -36,13 +41,15 @@ type session struct {
 	strikes int                // lines in a row that made no sense
 	answer  func(line string)  // what the next line is for; nil: a command
 	stop    context.CancelFunc // of the job in front; nil when there is none
+	anyKey  bool               // stops it, not ^C alone
 	raw     chan<- []byte      // takes all that comes in, while a file does
 	rawDone <-chan struct{}    // it takes no more
 	program program
 }
 
 func newSession(ctx context.Context, o *Options, g *guard, out *printer) *session {
-	return &session{Options: o, ctx: ctx, guard: g, out: out, post: make(chan func()), dumb: o.Dumb}
+	return &session{Options: o, ctx: ctx, guard: g, out: out, post: make(chan func()),
+		notes: make(chan func(), maxNotes), dumb: o.Dumb}
 }
 
 // run serves the port until it fails or the session's context ends.
@@ -50,6 +57,7 @@ func (s *session) run(port io.Reader) {
 	defer s.program.leave()
 	chunks := make(chan []byte)
 	go s.read(port, chunks)
+	go s.keepNotes()
 	fmt.Fprint(s.out, "\notad console, `help` lists the verbs\n")
 	s.prompt()
 	for {
@@ -149,18 +157,54 @@ func (s *session) allowed(verb string) error {
 	return nil
 }
 
-// login takes the verdict of the guard.
-func (s *session) login(err error, who string) error {
+// login takes the verdict of the guard on a login made with a PIN or a key.
+func (s *session) login(err error, who, with string) error {
 	if err != nil {
-		s.Log.Warn("console login refused", "port", s.Port, "who", who, "cause", err)
+		s.Log.Warn("console login refused", "port", s.Port, "who", who, "with", with, "cause", err)
+		s.remember(who+" ("+with+")", verbLogin, err)
 		return err
 	}
-	s.loggedIn, s.used = true, time.Now()
-	s.Log.Info("console login", "port", s.Port, "who", who)
+	s.loggedIn, s.with, s.used = true, with, time.Now()
+	s.Log.Info("console login", "port", s.Port, "who", who, "with", with)
+	s.remember(s.known(who), verbLogin, nil)
 	return nil
 }
 
+// known is who stands at the line, as far as that is known.
+func (s *session) known(who string) string {
+	if s.loggedIn {
+		return who + " (" + s.with + ")"
+	}
+	return who
+}
+
 func (s *session) logout() { s.loggedIn = false }
+
+// remember lets the box remember what was settled here. Its memory may be slow,
+// so that happens beside the loop.
+func (s *session) remember(who, verb string, verdict error) {
+	select {
+	case s.notes <- func() { s.Box.Audit(who, verb, verdict) }:
+	default:
+	}
+}
+
+func (s *session) keepNotes() {
+	for {
+		select {
+		case note := <-s.notes:
+			note()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// refused remembers a verb that does not get as far as the box.
+func (s *session) refused(verb, who string, err error) {
+	s.audit(verb, who, err)
+	s.remember(s.known(who), verb, err)
+}
 
 // audit logs a verb that may have changed something.
 func (s *session) audit(verb, who string, err error) {
