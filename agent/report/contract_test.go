@@ -211,12 +211,14 @@ func examples(t *testing.T) map[string]any {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	return map[string]any{
 		"state-idle": idle, "state-full": full, "state-back": back,
-		"event-outcome-back":      report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: later, Type: report.EventOutcome, Update: "B4CK00", Outcome: returned},
-		"command-rollback":        control.Command{V: control.Version, ID: "4", Verb: control.Rollback},
-		"offline":                 json.RawMessage(report.Offline("stv1", "02:00:00:00:00:01")),
-		"progress":                report.Progress{V: report.Version, Update: "QW7PLZ", Phase: ota.PhaseInstalling, Stage: "write", Percent: 23, Transfer: transfer},
-		"event-phase":             report.Event{V: report.Version, ID: "E7H2Q0", Seq: 17, Time: at, Type: report.EventPhase, Update: "QW7PLZ", Phase: ota.PhaseFailed, To: &to, Slot: "b", Failure: failure},
-		"event-outcome":           report.Event{V: report.Version, ID: "E7H2Q1", Seq: 18, Time: at, Type: report.EventOutcome, Update: "KX3M2A", Outcome: outcome},
+		"event-outcome-back": report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: later, Type: report.EventOutcome, Update: "B4CK00", Outcome: returned},
+		"command-rollback":   control.Command{V: control.Version, ID: "4", Verb: control.Rollback},
+		"offline":            json.RawMessage(report.Offline("stv1", "02:00:00:00:00:01")),
+		"progress":           report.Progress{V: report.Version, Update: "QW7PLZ", Phase: ota.PhaseInstalling, Stage: "write", Percent: 23, Transfer: transfer},
+		"event-phase":        report.Event{V: report.Version, ID: "E7H2Q0", Seq: 17, Time: at, Type: report.EventPhase, Update: "QW7PLZ", Phase: ota.PhaseFailed, To: &to, Slot: "b", Failure: failure},
+		"event-outcome":      report.Event{V: report.Version, ID: "E7H2Q1", Seq: 18, Time: at, Type: report.EventOutcome, Update: "KX3M2A", Outcome: outcome},
+		"event-outcome-package": report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventOutcome, Update: "PK9QRT", Outcome: &ota.Outcome{
+			ID: "PK9QRT", Kind: ota.KindPackage, Name: "epg", Result: ota.PhaseConfirmed, Offer: ota.Offer{VersionCode: 7, Type: ota.UpgradeSilent}, From: ota.Version{Code: 6}, Started: at, Ended: later}},
 		"event-journal-recovered": report.Event{V: report.Version, ID: "E7H2Q2", Seq: 19, Time: at, Type: report.EventJournalRecovered, Text: "the journal was damaged and rebuilt"},
 		"result-ok":               control.Result{ID: "2026-11-22-a", Verb: control.Check, Time: at, Reply: control.Reply{V: control.Version, OK: true, Data: marshal(t, offer)}},
 		"result-refused":          control.Result{ID: "2026-11-22-b", Verb: control.Cancel, Time: at, Reply: control.Reply{V: control.Version, Code: ota.CodeNothing, Text: "cannot cancel: no update is under way", Hint: "nothing to do"}},
