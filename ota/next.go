@@ -44,6 +44,16 @@ type (
 	Progressed struct{ Checkpoint Checkpoint }
 	// Fetched: the artifact is staged whole in File.
 	Fetched struct{ File string }
+	// Unstaged: the artifact is not to be staged, but to be streamed into the slot
+	// once that is allowed.
+	Unstaged struct{}
+	// Landed: a part of a streamed artifact is on the medium. Image is that of
+	// the slot, once it is done. With a zero Point, all has to come again.
+	Landed struct {
+		Checkpoint Checkpoint
+		Point      StreamPoint
+		Image      Image
+	}
 	// Targeted: the idle slot was chosen, before it is touched.
 	Targeted struct{ Slot string }
 	// Written: the slot holds the image, read back from the medium.
@@ -85,6 +95,8 @@ func (Accepted) event()   {}
 func (Allowed) event()    {}
 func (Progressed) event() {}
 func (Fetched) event()    {}
+func (Unstaged) event()   {}
+func (Landed) event()     {}
 func (Targeted) event()   {}
 func (Written) event()    {}
 func (Armed) event()      {}
@@ -247,21 +259,33 @@ func downloading(r Record, e Event) (Record, Act) {
 		r.Download = e.Checkpoint
 	case Fetched:
 		r.File = e.File
-		if r.Consent == ConsentDeclined && !r.Force {
-			// The viewer said no while it came in.
-			return fail(r, declined())
-		}
-		return enter(r, PhaseDownloaded)
+		return downloaded(r)
+	case Unstaged:
+		r.Streamed, r.Download = true, Checkpoint{Changes: r.Download.Changes}
+		return downloaded(r)
 	}
 	return r, ActNone
+}
+
+func downloaded(r Record) (Record, Act) {
+	if r.Consent == ConsentDeclined && !r.Force {
+		// The viewer said no while it came in.
+		return fail(r, declined())
+	}
+	return enter(r, PhaseDownloaded)
 }
 
 func installing(r Record, e Event) (Record, Act) {
 	switch e := e.(type) {
 	case Targeted:
 		r.ToSlot = e.Slot
+	case Landed:
+		if e.Checkpoint.SyncedBytes > r.Download.SyncedBytes {
+			r.Attempts = 0
+		}
+		r.Download, r.Stream, r.Image = e.Checkpoint, e.Point, e.Image
 	case Written:
-		r.Image = e.Image
+		r.Image, r.Stream = e.Image, StreamPoint{}
 		return enter(r, PhaseInstalled)
 	}
 	return r, ActNone
@@ -343,6 +367,13 @@ func failed(r Record, f *Fault) (Record, Act) {
 		// again, as often as it takes.
 		r.Attempts++
 		return r, ActAskReboot
+	}
+	if f.Code == CodeReadback {
+		// What was believed to be on the medium is not.
+		r.Stream, r.Image = StreamPoint{}, Image{}
+		if r.Streamed {
+			r.Download.SyncedBytes = 0
+		}
 	}
 	if f.Code == CodeFirmwareNotFound && r.Offer.URL != "" && r.Phase == PhaseInstalling {
 		// The staged file is gone: fetch it again.

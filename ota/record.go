@@ -82,6 +82,15 @@ type Checkpoint struct {
 	Changes     int    `json:"changes,omitempty"`     // how often the server had other content under the same URL
 }
 
+// StreamPoint is the durable mark in the media from which a streamed install
+// goes on. The Checkpoint beside it says the same of the transfer.
+type StreamPoint struct {
+	Entry      string `json:"entry,omitempty"`        // the payload under way; all before it are done
+	Stored     int64  `json:"stored_bytes,omitempty"` // of it, as it lies in the artifact
+	PlainBytes int64  `json:"plain_bytes,omitempty"`  // of it, on the medium
+	Hash       string `json:"hash,omitempty"`         // the state of the SHA-256 of these bytes, base64
+}
+
 // Image says what the idle slot holds.
 type Image struct {
 	Version   string `json:"version,omitempty"` // the signed version
@@ -119,7 +128,11 @@ type Record struct {
 
 	Download Checkpoint `json:"download"`
 	File     string     `json:"file,omitempty"` // the staged artifact
-	Image    Image      `json:"image"`
+	// Streamed: nothing is staged, the artifact goes straight into the slot.
+	// Download.SyncedBytes are then those that need not come again.
+	Streamed bool        `json:"streamed,omitempty"`
+	Stream   StreamPoint `json:"stream,omitzero"`
+	Image    Image       `json:"image"` // of the slot; while streaming, once that image is done
 
 	Healthy  bool     `json:"healthy,omitempty"`  // the health checks of the trial passed
 	Attempts int      `json:"attempts,omitempty"` // faults in this phase without progress

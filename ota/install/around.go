@@ -191,6 +191,9 @@ func (p *Plan) plainBytes(image swu.Image) int64 {
 	if image.Compressed != "" || image.Encrypted != "" {
 		return image.DecompressedBytes
 	}
+	if p.archive == nil {
+		return image.SizeBytes
+	}
 	entry, ok := p.archive.Entry(image.Filename)
 	if !ok {
 		return -1 // the verification will say so

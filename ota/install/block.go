@@ -2,7 +2,11 @@ package install
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
 	"hash"
+	"io"
 )
 
 // blockWriter puts blocks into the slot one after the other, each at a
@@ -10,7 +14,6 @@ import (
 type blockWriter struct {
 	slot      Slot
 	skipEqual bool
-	block     []byte    // filled by the caller
 	held      []byte    // what the slot holds, with skipEqual
 	digest    hash.Hash // of what was written
 	whole     hash.Hash // of the slot from its start; nil without an offset
@@ -18,20 +21,39 @@ type blockWriter struct {
 	unsynced  int64
 }
 
+// newBlockWriter begins at an offset of the slot.
+func newBlockWriter(slot Slot, offset int64, skipEqual bool) (*blockWriter, error) {
+	w := &blockWriter{slot: slot, skipEqual: skipEqual, digest: sha256.New(), done: offset}
+	if skipEqual {
+		w.held = make([]byte, blockBytes)
+	}
+	if offset == 0 {
+		return w, nil
+	}
+	// What the slot holds before the offset belongs to what is read back.
+	w.whole = sha256.New()
+	_, err := io.CopyBuffer(w.whole, io.NewSectionReader(slot, 0, offset), make([]byte, blockBytes))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, boardFault("read", err)
+	}
+	return w, nil
+}
+
 // pacedBytes bounds the dirty pages: the medium takes them in steady portions
 // and playback keeps its memory.
 const pacedBytes = 16 << 20
 
-// write puts the first n bytes of the block at the current place.
-func (w *blockWriter) write(n int) error {
-	if n == 0 {
-		return nil
-	}
-	data := w.block[:n]
+// sum takes data into the digests.
+func (w *blockWriter) sum(data []byte) {
 	w.digest.Write(data)
 	if w.whole != nil {
 		w.whole.Write(data)
 	}
+}
+
+// put writes data at the current place.
+func (w *blockWriter) put(data []byte) error {
+	n := len(data)
 	if !w.equal(data) {
 		if _, err := w.slot.WriteAt(data, w.done); err != nil {
 			return err
@@ -42,6 +64,11 @@ func (w *blockWriter) write(n int) error {
 	if w.unsynced < pacedBytes {
 		return nil
 	}
+	return w.sync()
+}
+
+// sync returns when all that was put is on the medium.
+func (w *blockWriter) sync() error {
 	w.unsynced = 0
 	if err := w.slot.Sync(); err != nil {
 		return err
@@ -58,4 +85,12 @@ func (w *blockWriter) equal(data []byte) bool {
 	held := w.held[:len(data)]
 	n, _ := w.slot.ReadAt(held, w.done)
 	return n == len(data) && bytes.Equal(held, data)
+}
+
+// sha256 is of the slot up to the last byte written.
+func (w *blockWriter) sha256() string {
+	if w.whole != nil {
+		return hex.EncodeToString(w.whole.Sum(nil))
+	}
+	return hex.EncodeToString(w.digest.Sum(nil))
 }

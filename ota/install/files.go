@@ -276,8 +276,7 @@ func (i *interrupted) Read(p []byte) (int, error) {
 // open gives the bytes of a payload to be written. They end only if they are
 // what was signed: the file was verified before, but this is a second reading.
 func (p *Plan) open(image swu.Image) (io.ReadCloser, error) {
-	entry, _ := p.archive.Entry(image.Filename)
-	plain, err := image.Plain(p.archive.Payload(entry), p.around.Key)
+	plain, err := image.Plain(p.payload(image.Filename), p.around.Key)
 	if err != nil {
 		return nil, artifactFault(err)
 	}

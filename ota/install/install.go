@@ -22,6 +22,7 @@ package install
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -86,7 +87,8 @@ type Plan struct {
 	Version string // the signed version
 	Signer  string // common name of the signing certificate
 
-	archive *swu.Archive
+	archive *swu.Archive               // nil when it is streamed
+	payload func(name string) io.Reader // the stored bytes of an entry
 	around  Around
 	slot    work   // the image of the idle slot
 	others  []work // images of further targets
@@ -109,16 +111,14 @@ func Open(ctx context.Context, r io.ReaderAt, sizeBytes int64, rules Rules, prog
 	if err != nil {
 		return nil, artifactFault(err)
 	}
-	selected, err := description.Select(rules.Selection)
+	selected, err := choose(description, rules)
 	if err != nil {
-		return nil, artifactFault(err)
-	}
-	if err := checkFloor(selected.Version, rules); err != nil {
 		return nil, err
 	}
-	p := &Plan{Version: selected.Version, archive: archive, around: rules.Around}
-	if signer != nil {
-		p.Signer = signer.Subject.CommonName
+	p := newPlan(selected, signer, rules)
+	p.archive, p.payload = archive, func(name string) io.Reader {
+		entry, _ := archive.Entry(name)
+		return archive.Payload(entry)
 	}
 	if err := p.arrange(selected, rules); err != nil {
 		return nil, err
@@ -128,6 +128,23 @@ func Open(ctx context.Context, r io.ReaderAt, sizeBytes int64, rules Rules, prog
 		return nil, artifactFault(err)
 	}
 	return p, nil
+}
+
+// choose finds what is for this box, if the floor allows it.
+func choose(d *swu.Description, rules Rules) (*swu.Plan, error) {
+	selected, err := d.Select(rules.Selection)
+	if err != nil {
+		return nil, artifactFault(err)
+	}
+	return selected, checkFloor(selected.Version, rules)
+}
+
+func newPlan(selected *swu.Plan, signer *x509.Certificate, rules Rules) *Plan {
+	p := &Plan{Version: selected.Version, around: rules.Around}
+	if signer != nil {
+		p.Signer = signer.Subject.CommonName
+	}
+	return p
 }
 
 func checkFloor(version string, rules Rules) error {

@@ -29,18 +29,28 @@ const maxTrustBytes = 64 << 10
 // checkTrust demands that a bundle for a trust directory can be read there, for
 // a box whose trust cannot be read takes no update any more.
 func (p *Plan) checkTrust(w work) error {
-	entry, ok := p.archive.Entry(w.image.Filename)
 	switch {
-	case !ok:
-		return nil // the verification will say so
 	case w.image.Type != swu.TypeRawFile || strings.Contains(w.name, "/") || strings.HasPrefix(w.name, "."):
 		return unsupported(w.image, "more than one plain file for the trust directory")
-	case w.image.Compressed != "" || w.image.Encrypted != "" || entry.SizeBytes > maxTrustBytes:
-		return unsupported(w.image, fmt.Sprintf("a trust bundle that is compressed, encrypted or larger than %d bytes", maxTrustBytes))
+	case w.image.Compressed != "" || w.image.Encrypted != "":
+		return unsupported(w.image, "a trust bundle that is compressed or encrypted")
+	case p.archive == nil:
+		return nil // once it has come
 	}
-	b, err := io.ReadAll(p.archive.Payload(entry))
+	if _, ok := p.archive.Entry(w.image.Filename); !ok {
+		return nil // the verification will say so
+	}
+	return p.checkBundle(w)
+}
+
+// checkBundle looks into the bundle.
+func (p *Plan) checkBundle(w work) error {
+	b, err := io.ReadAll(io.LimitReader(p.payload(w.image.Filename), maxTrustBytes+1))
 	if err != nil {
 		return err
+	}
+	if len(b) > maxTrustBytes {
+		return unsupported(w.image, fmt.Sprintf("a trust bundle that is larger than %d bytes", maxTrustBytes))
 	}
 	if _, err := swu.ParseTrust(b); err != nil {
 		return ota.NewPermanent(ota.CodeArtifactUnsupported,

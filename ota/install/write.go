@@ -2,11 +2,8 @@ package install
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 
 	"otad/ota"
 )
@@ -27,12 +24,8 @@ func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 }
 
 func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
-	for _, d := range p.around.Directories {
-		if d.Trust { // of an update that ended before it was confirmed
-			if err := Discard(d.Path); err != nil {
-				return ota.Image{}, ota.NewTransient(ota.CodeBoard, err)
-			}
-		}
+	if err := p.discardPending(); err != nil {
+		return ota.Image{}, err
 	}
 	if err := p.runScripts(ctx, beforeImages); err != nil {
 		return ota.Image{}, err
@@ -56,6 +49,20 @@ func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 		return ota.Image{}, err
 	}
 	return image, p.stageVariables(ctx)
+}
+
+// discardPending drops the anchors of an update that ended before it was
+// confirmed.
+func (p *Plan) discardPending() error {
+	for _, d := range p.around.Directories {
+		if !d.Trust {
+			continue
+		}
+		if err := Discard(d.Path); err != nil {
+			return ota.NewTransient(ota.CodeBoard, err)
+		}
+	}
+	return nil
 }
 
 // stageVariables hands over the variables, also when there are none: those of
@@ -88,56 +95,44 @@ func (p *Plan) writeOther(ctx context.Context, w work, skipEqual bool, bar *bar)
 	return ReadBack(ctx, medium, image, func(Stage, int64, int64) {})
 }
 
-// writeImage streams one image into its target and syncs it. What it returns
+// writeImage fills a target with an image and syncs it. What it returns
 // describes the target from its start, so the bytes before an offset count too.
 func (p *Plan) writeImage(ctx context.Context, job work, slot Slot, skipEqual bool, bar *bar) (ota.Image, error) {
-	entry, _ := p.archive.Entry(job.image.Filename)
-	payload, err := job.image.Plain(p.archive.Payload(entry), p.around.Key)
+	flow, err := job.image.Flow(p.payload(job.image.Filename), p.around.Key, 0, 0)
 	if err != nil {
 		return ota.Image{}, artifactFault(err)
 	}
-	defer payload.Close()
-	offset := job.image.OffsetBytes
-	w := &blockWriter{slot: slot, skipEqual: skipEqual, block: make([]byte, blockBytes), digest: sha256.New(), done: offset}
-	if skipEqual {
-		w.held = make([]byte, blockBytes)
-	}
-	if err := w.before(offset); err != nil {
-		return ota.Image{}, boardFault("read", err)
-	}
-	for {
-		if err := ctx.Err(); err != nil {
-			return ota.Image{}, err
-		}
-		aligned := blockBytes - w.done%blockBytes
-		n, readErr := io.ReadFull(payload, w.block[:aligned])
-		if readErr != nil && readErr != io.EOF && readErr != io.ErrUnexpectedEOF {
-			return ota.Image{}, artifactFault(readErr)
-		}
-		if w.done+int64(n) > slot.Size() {
-			return ota.Image{}, tooLarge(job.image.Filename, w.done+int64(n), slot.Size())
-		}
-		if err := w.write(n); err != nil {
-			return ota.Image{}, boardFault("write", err)
-		}
-		bar.add(n)
-		if readErr != nil {
-			break
-		}
-	}
-	// The file was verified before, but it was read a second time since: from a
-	// medium that may be worn, or may answer differently when asked again.
-	if err := checkDigest(job.image, hex.EncodeToString(w.digest.Sum(nil))); err != nil {
+	defer flow.Close()
+	t := &transfer{job: job, flow: flow, wrote: func(b *block) error {
+		bar.add(len(b.data))
+		return nil
+	}}
+	if t.w, err = newBlockWriter(slot, job.image.OffsetBytes, skipEqual); err != nil {
 		return ota.Image{}, err
 	}
-	if w.done == offset {
-		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactUnsupported,
-			fmt.Errorf("cannot install image %q: it is empty", job.image.Filename))
+	return p.finish(ctx, t)
+}
+
+// finish lets a transfer run to its end and holds what was written against
+// what was signed.
+func (p *Plan) finish(ctx context.Context, t *transfer) (ota.Image, error) {
+	if err := t.run(ctx); err != nil {
+		return ota.Image{}, err
 	}
-	if err := slot.Sync(); err != nil {
+	// A staged file was verified before, but it was read a second time since:
+	// from a medium that may be worn, or may answer differently when asked again.
+	// What is streamed is judged only here.
+	if err := checkDigest(t.job.image, hex.EncodeToString(t.w.digest.Sum(nil))); err != nil {
+		return ota.Image{}, err
+	}
+	if t.w.done == t.job.image.OffsetBytes {
+		return ota.Image{}, ota.NewPermanent(ota.CodeArtifactUnsupported,
+			fmt.Errorf("cannot install image %q: it is empty", t.job.image.Filename))
+	}
+	if err := t.w.slot.Sync(); err != nil {
 		return ota.Image{}, boardFault("sync", err)
 	}
-	return ota.Image{Version: p.Version, Signer: p.Signer, SHA256: w.sha256(), SizeBytes: w.done}, nil
+	return ota.Image{Version: p.Version, Signer: p.Signer, SHA256: t.w.sha256(), SizeBytes: t.w.done}, nil
 }
 
 // bar adds up what goes into all targets.
@@ -165,24 +160,3 @@ func (p *Plan) totalBytes() int64 {
 	return total
 }
 
-// before takes what the slot holds before the offset into the digest of the
-// whole.
-func (w *blockWriter) before(offset int64) error {
-	if offset == 0 {
-		return nil
-	}
-	w.whole = sha256.New()
-	_, err := io.CopyBuffer(w.whole, io.NewSectionReader(w.slot, 0, offset), w.block)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return err
-}
-
-// sha256 is of the slot up to the last byte written.
-func (w *blockWriter) sha256() string {
-	if w.whole != nil {
-		return hex.EncodeToString(w.whole.Sum(nil))
-	}
-	return hex.EncodeToString(w.digest.Sum(nil))
-}

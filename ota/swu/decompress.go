@@ -44,11 +44,7 @@ func Decompress(kind string, r io.Reader) (io.ReadCloser, error) {
 		}
 		return &decompressor{z: z, source: source, stop: func() { z.Close() }}, nil
 	case KindZstd:
-		z, err := zstd.NewReader(source,
-			zstd.WithDecoderConcurrency(1),
-			zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(MaxZstdWindowBytes),
-			zstd.WithDecoderMaxMemory(MaxZstdWindowBytes))
+		z, err := newZstd(source)
 		if err != nil {
 			return nil, source.explain(err)
 		}
@@ -67,6 +63,16 @@ func Decompress(kind string, r io.Reader) (io.ReadCloser, error) {
 		return &decompressor{z: z, source: source, stop: func() {}}, nil
 	}
 	return nil, unknownKind(kind)
+}
+
+// newZstd makes a decoder that works in the caller's goroutine. r may be nil
+// until its Reset.
+func newZstd(r io.Reader) (*zstd.Decoder, error) {
+	return zstd.NewReader(r,
+		zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(MaxZstdWindowBytes),
+		zstd.WithDecoderMaxMemory(MaxZstdWindowBytes))
 }
 
 func unknownKind(kind string) *Error {
