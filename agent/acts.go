@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"otad/agent/config"
 	"otad/agent/report"
 	"otad/board"
 	"otad/ota"
@@ -146,6 +147,9 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 	if rec.Offer.File != "" {
 		return ota.Fetched{File: rec.Offer.File}, nil
 	}
+	if a.mayStream() && a.Config.Download.Mode == config.ModeStreamed {
+		return ota.Unstaged{}, nil
+	}
 	path := a.staged(rec)
 	if err := durable.MkdirAll(a.FS, a.Config.Download.Dir, 0o755); err != nil {
 		return nil, ota.NewTransient(ota.CodeBoard, err)
@@ -157,6 +161,11 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 			a.progress("", done, total, rate)
 		},
 	})
+	if f := ota.FaultOf(err); f != nil && f.Code == ota.CodeNoSpace && a.mayStream() {
+		a.Log.Info("no room to stage the artifact, it will be streamed", "update", rec.ID, "need", f.NeedBytes)
+		a.clean(rec)
+		return ota.Unstaged{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -165,6 +174,9 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 
 // install verifies the staged artifact, then fills the idle slot.
 func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) {
+	if rec.Streamed {
+		return a.stream(ctx, rec)
+	}
 	f, err := a.FS.OpenFile(rec.File, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ota.NewPermanent(ota.CodeFirmwareNotFound, fmt.Errorf("cannot open artifact: %w", err))
@@ -181,23 +193,35 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, err
 	}
-	trust, err := a.Trust()
+	rules, err := a.rules(rec, target, copyName)
 	if err != nil {
 		return nil, err
 	}
-	plan, err := install.Open(ctx, f, info.Size(), install.Rules{
-		Trust: trust, Around: a.Around,
-		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},
-		At:        a.Clock.Now(), Floor: a.box.Floor, BelowOK: rec.Below, Target: target,
-	}, a.installProgress)
+	plan, err := install.Open(ctx, f, info.Size(), rules, a.installProgress)
 	if err != nil {
 		return nil, err
 	}
-	image, err := a.fill(ctx, plan, rec, target.Name)
+	image, err := a.fill(ctx, target.Name, func(slot board.Medium) (ota.Image, error) {
+		// The slot was the target before: an interrupted install goes on.
+		return plan.Write(ctx, slot, rec.ToSlot == target.Name, a.installProgress)
+	})
 	if err != nil {
 		return nil, err
 	}
 	return ota.Written{Image: image}, nil
+}
+
+// rules are what an artifact is held to.
+func (a *Agent) rules(rec ota.Record, target install.Target, copyName string) (install.Rules, error) {
+	trust, err := a.Trust()
+	if err != nil {
+		return install.Rules{}, err
+	}
+	return install.Rules{
+		Trust: trust, Around: a.Around,
+		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},
+		At:        a.Clock.Now(), Floor: a.box.Floor, BelowOK: rec.Below, Target: target,
+	}, nil
 }
 
 // target finds the idle slot and its name in software sets: copy1, copy2 ….
@@ -223,7 +247,7 @@ func (a *Agent) target(ctx context.Context) (install.Target, string, error) {
 }
 
 // fill is the dangerous part: mark the slot unbootable, write, sync, read back.
-func (a *Agent) fill(ctx context.Context, plan *install.Plan, rec ota.Record, name string) (ota.Image, error) {
+func (a *Agent) fill(ctx context.Context, name string, write func(board.Medium) (ota.Image, error)) (ota.Image, error) {
 	if err := a.targeted(ctx, name); err != nil {
 		return ota.Image{}, err
 	}
@@ -235,8 +259,7 @@ func (a *Agent) fill(ctx context.Context, plan *install.Plan, rec ota.Record, na
 		return ota.Image{}, boardFault(err)
 	}
 	defer slot.Close()
-	// The slot was the target before: an interrupted install goes on.
-	image, err := plan.Write(ctx, slot, rec.ToSlot == name, a.installProgress)
+	image, err := write(slot)
 	if err != nil {
 		return ota.Image{}, err
 	}

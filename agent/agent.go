@@ -75,6 +75,7 @@ type Parts struct {
 	FS        durable.FS // of the staging directory
 	Server    Server
 	Fetcher   Fetcher
+	Streamer  Streamer // nil: everything is staged
 	// Trust reads whom to believe: it changes when an artifact brings an anchor.
 	Trust func() (*swu.Trust, error)
 	// Around is what artifacts may touch beyond the idle slot.

@@ -58,7 +58,7 @@ func (a *Agent) show() {
 		}
 		s.Phase, s.Update = a.rec.Phase, nil
 		if a.rec.ID != "" {
-			s.Update = &report.Update{ID: a.rec.ID, Type: a.rec.Offer.Type, By: a.rec.By, Back: a.rec.Back, Prompt: a.rec.Offer.Prompt,
+			s.Update = &report.Update{ID: a.rec.ID, Type: a.rec.Offer.Type, By: a.rec.By, Back: a.rec.Back, Prompt: a.rec.Offer.Prompt, Streamed: a.rec.Streamed,
 				To: ota.Version{Code: a.rec.Offer.VersionCode, Name: a.rec.Offer.VersionName}}
 		}
 		s.CheckAt, s.Checked = nil, optional(a.box.CheckAt)

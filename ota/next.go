@@ -368,12 +368,9 @@ func failed(r Record, f *Fault) (Record, Act) {
 		r.Attempts++
 		return r, ActAskReboot
 	}
-	if f.Code == CodeReadback {
+	if f.Code == CodeReadback && r.Streamed {
 		// What was believed to be on the medium is not.
-		r.Stream, r.Image = StreamPoint{}, Image{}
-		if r.Streamed {
-			r.Download.SyncedBytes = 0
-		}
+		r.Download.SyncedBytes, r.Stream, r.Image = 0, StreamPoint{}, Image{}
 	}
 	if f.Code == CodeFirmwareNotFound && r.Offer.URL != "" && r.Phase == PhaseInstalling {
 		// The staged file is gone: fetch it again.

@@ -130,7 +130,8 @@ type Policy struct {
 
 // Download says how firmware comes in.
 type Download struct {
-	Dir          string   `toml:"dir"` // staging; "staging" in the state directory when empty
+	Mode         string   `toml:"mode"` // auto, staged, streamed
+	Dir          string   `toml:"dir"`  // staging; "staging" in the state directory when empty
 	MaxSize      Size     `toml:"max_size"`
 	LimitBusy    Rate     `toml:"limit_busy"` // while somebody watches; 0 for no limit
 	LimitIdle    Rate     `toml:"limit_idle"`
@@ -140,6 +141,13 @@ type Download struct {
 	RetryMax     Duration `toml:"retry_max"`
 	Checkpoint   Size     `toml:"checkpoint"`
 }
+
+// Modes of download: where an artifact goes first.
+const (
+	ModeAuto     = "auto"     // staged where there is room, else streamed
+	ModeStaged   = "staged"   // into a file, and verified there before the slot is touched
+	ModeStreamed = "streamed" // straight into the slot
+)
 
 // Board chooses the driver.
 type Board struct {
@@ -222,6 +230,7 @@ func Default() Config {
 		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute),
 			DeferCount: 3, DeferTotal: Duration(72 * time.Hour)},
 		Download: Download{
+			Mode:         ModeAuto,
 			MaxSize:      4 << 30,
 			LowSpeed:     1 << 10,
 			LowSpeedTime: Duration(30 * time.Second),

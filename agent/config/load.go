@@ -210,6 +210,9 @@ func (c *Config) resolve() error {
 	if c.Policy.DeferCount < 0 {
 		check(errors.New("policy.defer_count must not be negative"))
 	}
+	if m := c.Download.Mode; m != ModeAuto && m != ModeStaged && m != ModeStreamed {
+		check(fmt.Errorf("download.mode %q is not one of %s, %s, %s", m, ModeAuto, ModeStaged, ModeStreamed))
+	}
 	if c.Download.Checkpoint < 1<<20 {
 		check(errors.New("download.checkpoint must be at least 1MiB"))
 	}

@@ -192,7 +192,7 @@ func examples(t *testing.T) map[string]any {
 		Version: from, Slot: "a", Floor: "4.0.0", Phase: ota.PhaseIdle, CheckAt: &later, Checked: &at}
 	full := idle
 	full.Trial, full.Phase, full.Stage, full.Percent, full.Transfer = true, ota.PhaseInstalling, "write", 23, transfer
-	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt}
+	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true}
 	full.Reason, full.GoesOn, full.Trouble, full.Last = "waits for the window 02:00-05:00", &later, failure, outcome
 
 	returned := &ota.Outcome{ID: "B4CK00", Result: ota.PhaseConfirmed, From: to, Slot: "a", By: "cli", Back: true, Started: at, Ended: later,

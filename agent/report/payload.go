@@ -65,6 +65,8 @@ type Update struct {
 	By     string          `json:"by"`
 	Back   bool            `json:"back,omitempty"` // a way back to the system before
 	Prompt string          `json:"prompt,omitempty"`
+	// Streamed: the artifact goes into the slot as it comes in; nothing is staged.
+	Streamed bool `json:"streamed,omitempty"`
 }
 
 // Progress is the short form of State while something moves.

@@ -118,7 +118,7 @@ var faults = []struct {
 		want{cli.Failed, ota.CodeFirmwareChanged, "changed", ""}},
 	{"larger than the staging directory's medium", func(w *world) {
 		w.site.host.Add("/fw/2.swu", downloadtest.Pattern(1<<50, 1))
-		w.configure(func(c *config.Config) { c.Download.MaxSize = 1 << 51 })
+		w.configure(func(c *config.Config) { c.Download.MaxSize, c.Download.Mode = 1<<51, config.ModeStaged })
 	}, want{cli.Failed, ota.CodeNoSpace, "no space in the staging directory", ""}},
 	{"too slow", func(w *world) {
 		w.file.Set(downloadtest.Faults{Rate: 1 << 10})
@@ -214,31 +214,40 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestTroubles are those that otad overcomes by itself.
+// troubles are those that otad overcomes by itself.
+var troubles = []struct {
+	name  string
+	setup func(w *world)
+}{
+	{"none", func(*world) {}},
+	{"clock off by years, with a Date", (*world).yearsAhead},
+	{"firmware changes half-way, once", (*world).changesOnce},
+	{"connection cut now and then", misbehave(downloadtest.Faults{Cut: &downloadtest.Cut{At: 300_000, After: true, Times: 3}})},
+	{"connection reset", misbehave(downloadtest.Faults{Cut: &downloadtest.Cut{At: 1 << 20, Times: 3, Reset: true}})},
+	{"busy host", misbehave(downloadtest.Faults{Busy: 4})},
+	{"no ranges, and a cut", misbehave(downloadtest.Faults{NoRanges: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
+	{"no validators, and a cut", misbehave(downloadtest.Faults{NoValidators: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
+	{"chunked", misbehave(downloadtest.Faults{NoLength: true})},
+	{"wrong ranges, and a cut", misbehave(downloadtest.Faults{WrongContentRange: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
+}
+
 func TestTroubles(t *testing.T) {
 	t.Parallel()
-	for _, f := range []struct {
-		name  string
-		setup func(w *world)
-	}{
-		{"none", func(*world) {}},
-		{"clock off by years, with a Date", (*world).yearsAhead},
-		{"firmware changes half-way, once", (*world).changesOnce},
-		{"connection cut now and then", misbehave(downloadtest.Faults{Cut: &downloadtest.Cut{At: 300_000, After: true, Times: 3}})},
-		{"connection reset", misbehave(downloadtest.Faults{Cut: &downloadtest.Cut{At: 1 << 20, Times: 3, Reset: true}})},
-		{"busy host", misbehave(downloadtest.Faults{Busy: 4})},
-		{"no ranges, and a cut", misbehave(downloadtest.Faults{NoRanges: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
-		{"no validators, and a cut", misbehave(downloadtest.Faults{NoValidators: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
-		{"chunked", misbehave(downloadtest.Faults{NoLength: true})},
-		{"wrong ranges, and a cut", misbehave(downloadtest.Faults{WrongContentRange: true, Cut: &downloadtest.Cut{At: 1 << 20, Times: 1}})},
-	} {
-		t.Run(f.name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
-			f.setup(w)
-			w.otad("upgrade", "--yes").want(cli.RebootNeeded)
-			w.wantArmed(w.two)
-		})
+	for _, f := range troubles {
+		for _, mode := range []string{config.ModeStaged, config.ModeStreamed} {
+			t.Run(f.name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				w.config.Download.Mode = mode
+				w.configure()
+				f.setup(w)
+				w.otad("upgrade", "--yes").want(cli.RebootNeeded)
+				w.wantArmed(w.two)
+				if left := w.staged(); mode == config.ModeStreamed && len(left) > 0 {
+					t.Errorf("left in staging: %q", left)
+				}
+			})
+		}
 	}
 }
 

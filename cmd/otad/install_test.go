@@ -119,6 +119,7 @@ func TestNoSpace(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	before := w.condition()
+	w.configure(func(c *config.Config) { c.Download.Mode = config.ModeStaged })
 	w.mountStaging("4m")
 	r := w.otad("upgrade", "--yes")
 	w.wantFault(r, want{cli.Failed, ota.CodeNoSpace, "no space in the staging directory", ""})
@@ -129,6 +130,19 @@ func TestNoSpace(t *testing.T) {
 	w.mountStaging("64m")
 	w.otad("upgrade", "--yes").want(cli.RebootNeeded)
 	w.wantArmed(w.two)
+
+	// Unless it is told otherwise, otad does without the space.
+	w.configure()
+	three := system{code: 3}
+	w.boot()
+	_, service := w.live(func(s report.State) bool { return s.Version.Code == 2 && s.Phase == ota.PhaseIdle })
+	service.stop()
+	w.site.release(t, three)
+	w.mountStaging("4m")
+	w.otad("upgrade", "--yes").want(cli.RebootNeeded)
+	if !w.holds("a", three.image()) {
+		t.Error("slot a does not hold the streamed image")
+	}
 }
 
 // mountStaging gives every otad that is started from now on a file system of

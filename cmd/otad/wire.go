@@ -114,7 +114,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 		return err
 	}
 	b.agent, err = agent.New(agent.Parts{
-		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher,
+		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher, Streamer: fetcher,
 		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Logs: b.logs, Version: buildVersion(),
 		Poll: m.poll, Hold: m.hold,
 	})
@@ -213,7 +213,7 @@ func (c *catalogue) Offset() (time.Duration, bool) {
 // artifactMagic is how every .swu begins: a cpio header.
 const artifactMagic = "07070"
 
-func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.Logger) (agent.Fetcher, error) {
+func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.Logger) (*fetcher, error) {
 	transport, err := httpTransport(cfg, tls)
 	if err != nil {
 		return nil, err
@@ -265,4 +265,21 @@ func (f *fetcher) Fetch(ctx context.Context, want agent.Fetch) error {
 		},
 	})
 	return err
+}
+
+func (f *fetcher) Stream(ctx context.Context, want agent.Stream) (agent.Incoming, error) {
+	s, err := f.download.Stream(ctx, download.Request{
+		URL: want.URL, MaxBytes: f.maxBytes, Magic: []byte(artifactMagic), From: download.Checkpoint(want.From),
+	}, want.Again)
+	if err != nil {
+		return nil, err
+	}
+	return incoming{s}, nil
+}
+
+// incoming is a stream of the download transport as the agent sees it.
+type incoming struct{ *download.Stream }
+
+func (i incoming) Checkpoint(offset int64) ota.Checkpoint {
+	return ota.Checkpoint(i.Stream.Checkpoint(offset))
 }

@@ -87,7 +87,7 @@ type Plan struct {
 	Version string // the signed version
 	Signer  string // common name of the signing certificate
 
-	archive *swu.Archive               // nil when it is streamed
+	archive *swu.Archive                // nil when it is streamed
 	payload func(name string) io.Reader // the stored bytes of an entry
 	around  Around
 	slot    work   // the image of the idle slot

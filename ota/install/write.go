@@ -159,4 +159,3 @@ func (p *Plan) totalBytes() int64 {
 	}
 	return total
 }
-
