@@ -39,7 +39,7 @@ var modes = []struct {
 	// staged: nothing is written to the slot before everything is verified.
 	staged bool
 }{
-	{"staged", func(*config.Config) {}, true},
+	{"staged", func(c *config.Config) { c.Download.Mode = config.ModeStaged }, true},
 }
 
 // networkFaults are troubles of the line to the firmware host.
