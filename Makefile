@@ -79,10 +79,26 @@ sbom: cross ## the bill of materials (CycloneDX) beside each binary of `make cro
 	  $(GO) run ./build/sbom $$program >$$program.cdx.json; echo $$program.cdx.json; \
 	done
 
-.PHONY: e2e
-e2e: build ## the system tests alone: the real programs against real servers, brokers and tools
+.PHONY: system
+system: build ## the system tests alone: the real programs against real servers, brokers and tools
 	build/install-test-tools.sh
 	CGO_ENABLED=1 CI=true $(GO) test -race -count=1 -v -timeout 15m ./cmd/...
+
+.PHONY: boxes
+boxes: build ## virtual boxes, ARMv7 and arm64 with a real U-Boot, into bin/vbox
+	build/install-test-tools.sh
+	$(MAKE) cross TARGETS='arm,GOARM=7 arm64'
+	build/vbox/fetch.sh bin/vbox arm64 armhf
+	build/vbox/mkbox.sh bin/vbox arm64 bin/otad-linux-arm64 bin/otactl
+	build/vbox/mkbox.sh bin/vbox armhf bin/otad-linux-arm7 bin/otactl
+
+# How often the power is cut on each box, and which tests run.
+POWERCUTS ?= 10
+RUN       ?= .
+
+.PHONY: e2e
+e2e: boxes ## updates on the virtual boxes, with power cuts; POWERCUTS=200 for the full run
+	CI=true E2E=$(CURDIR)/bin/vbox E2E_POWERCUTS=$(POWERCUTS) $(GO) test -count=1 -v -parallel 2 -timeout 4h -run '$(RUN)' ./build/vbox
 
 .PHONY: crash
 crash: ## cut the power at every durable call of an update, in every way (about five minutes)

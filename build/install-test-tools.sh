@@ -3,15 +3,17 @@
 # uses apt; else it says what is missing.
 set -eu
 
-# program:package
+# program:package, or file:package
 tools="mosquitto:mosquitto mosquitto_sub:mosquitto-clients cpio:cpio openssl:openssl zstd:zstd
 swupdate:swupdate xz:xz-utils lz4:lz4
-fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat chromium:chromium"
+fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat chromium:chromium
+qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu mkimage:u-boot-tools
+sgdisk:gdisk mkfs.vfat:dosfstools mcopy:mtools depmod:kmod"
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=
 for tool in $tools; do
-	command -v "${tool%%:*}" >/dev/null || missing="$missing ${tool##*:}"
+	command -v "${tool%%:*}" >/dev/null || [ -e "${tool%%:*}" ] || missing="$missing ${tool##*:}"
 done
 [ -n "$missing" ] || exit 0
 

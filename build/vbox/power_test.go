@@ -1,0 +1,111 @@
+package vbox
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"otad/agent/report"
+	"otad/ota"
+	"otad/transport"
+)
+
+// TestPowerCuts logs every write of a whole update, from power on to the
+// confirmed new system, those of U-Boot included. Then it cuts the power at
+// instants that are spread over the log, loses what a drive's cache may lose,
+// boots what is left, and wants the update to end as if nothing had happened.
+// E2E_POWERCUTS says how many instants for each box.
+func TestPowerCuts(t *testing.T) {
+	if parts == "" {
+		t.Skip("E2E does not name the boxes' directory: `make e2e` does")
+	}
+	cuts, err := strconv.Atoi(cmp.Or(os.Getenv("E2E_POWERCUTS"), "10"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
+	for _, arch := range architectures {
+		if only := cmp.Or(os.Getenv("E2E_ARCH"), arch); only != arch {
+			continue
+		}
+		t.Run(arch, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			r := newRig(t, arch, setup{runs: 1})
+			log, base := record(r)
+			enter(t, row{scenario: "PowerCuts: the update", arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent})
+			sweep(r, log, base)
+			sums := map[loss]*row{}
+			for _, how := range losses {
+				sums[how] = &row{scenario: "PowerCuts: " + string(how), arch: arch}
+			}
+			t.Cleanup(func() {
+				for _, how := range losses {
+					s := sums[how]
+					s.scenario += fmt.Sprintf(", %d instants, at most %d boots", s.cuts, s.most)
+					enter(t, *s)
+				}
+			})
+			var mu sync.Mutex
+			for i := range cuts {
+				n := 1 + i*(len(log.writes)-1)/max(1, cuts-1)
+				how := losses[i%len(losses)]
+				t.Run(fmt.Sprintf("%d of %d %s", n, len(log.writes), how), func(t *testing.T) {
+					t.Parallel()
+					began := time.Now()
+					r := newRig(t, arch, setup{runs: 1})
+					r.must(copyDisk(base, r.diskFile()))
+					r.must(log.replay(r.diskFile(), n, how))
+					r.publish(2, r.artifact("2"))
+					r.on()
+					settled(r)
+					r.rests("B", "2")
+					mu.Lock()
+					defer mu.Unlock()
+					s := sums[how]
+					s.cuts, s.boots, s.most = s.cuts+1, s.boots+r.boots, max(s.most, r.boots)
+					s.took, s.spent = s.took+time.Since(began), s.spent+r.spent
+				})
+			}
+		})
+	}
+}
+
+// record updates the box from 1 to 2 and returns the log of its writes, and the
+// disk as it was before.
+func record(r *rig) (log *writeLog, base string) {
+	r.t.Helper()
+	base = filepath.Join(r.dir, "base.img")
+	r.must(copyDisk(r.diskFile(), base))
+	file := filepath.Join(r.dir, "writes")
+	r.must(os.WriteFile(file, nil, 0o644))
+	r.block = withLog(r.diskFile(), file)
+	r.publish(2, r.artifact("2"))
+	r.on()
+	settled(r)
+	r.rests("B", "2")
+	log, err := readLog(file)
+	r.must(err)
+	if len(log.writes) < 100 {
+		r.t.Fatalf("only %d writes were logged", len(log.writes))
+	}
+	return log, base
+}
+
+// settled waits until the box says of itself that it runs 2 for good.
+func settled(r *rig) {
+	r.t.Helper()
+	_, err := r.view.Wait(r.ctx, func(m transport.Message) bool {
+		var s report.State
+		return strings.HasSuffix(m.Topic, "/state") && json.Unmarshal(m.Payload, &s) == nil &&
+			s.Version.Code == 2 && !s.Trial && s.Phase == ota.PhaseIdle && s.Last != nil && s.Last.Result == ota.PhaseConfirmed
+	})
+	r.must(err)
+}
