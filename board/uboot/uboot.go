@@ -66,7 +66,10 @@ type Options struct {
 	// otad_canary as the argument otad.canary. A box has the proof from its
 	// second boot on.
 	Canary bool
-	Log    *slog.Logger // slog.Default() when nil
+	// Look opens the board to look at it only: the boot script is not told that
+	// the system came up.
+	Look bool
+	Log  *slog.Logger // slog.Default() when nil
 }
 
 // Slot is a declared slot.
@@ -128,7 +131,9 @@ func Open(o Options) (*Board, error) {
 	if err := errors.Join(b.checkSlots(), b.chooseScript(o), b.locate(o.EnvConfig)); err != nil {
 		return nil, fmt.Errorf("cannot use the U-Boot board: %w", err)
 	}
-	b.cameUp()
+	if !o.Look {
+		b.cameUp()
+	}
 	return b, nil
 }
 

@@ -118,7 +118,7 @@ func checkConfiguration(env cli.Env, path string, cfg *config.Config) error {
 			return err
 		}
 	}
-	if _, err := openBoard(cfg, slog.New(slog.DiscardHandler)); err != nil {
+	if _, err := openBoard(cfg, slog.New(slog.DiscardHandler), true); err != nil {
 		return err
 	}
 	if _, err := cfg.RunningVersion(); err != nil {

@@ -15,15 +15,15 @@ import (
 	"otad/ota/durable"
 )
 
-// openBoard is the list of the drivers.
-func openBoard(cfg *config.Config, log *slog.Logger) (board.Board, error) {
+// openBoard is the list of the drivers. look promises to change nothing.
+func openBoard(cfg *config.Config, log *slog.Logger, look bool) (board.Board, error) {
 	var b board.Board
 	var err error
 	switch c := cfg.Board; c.Driver {
 	case "sim":
 		b, err = sim.Open(durable.OS, c.Dir)
 	case "uboot":
-		b, err = openUBoot(cfg, log)
+		b, err = openUBoot(cfg, log, look)
 	case "hooks":
 		b, err = openHooks(cfg, log)
 	default:
@@ -35,11 +35,11 @@ func openBoard(cfg *config.Config, log *slog.Logger) (board.Board, error) {
 	return b, nil
 }
 
-func openUBoot(cfg *config.Config, log *slog.Logger) (*uboot.Board, error) {
+func openUBoot(cfg *config.Config, log *slog.Logger, look bool) (*uboot.Board, error) {
 	c := cfg.Board
 	options := uboot.Options{
 		FS: durable.OS, Style: uboot.Style(c.Style), EnvConfig: c.EnvConfig, SlotVariable: c.SlotVariable, SlotArgument: c.SlotArgument,
-		Tries: c.Tries, Reboot: c.Reboot, ReasonFile: filepath.Join(cfg.State.Dir, "reboot"), Canary: c.Canary, Log: log,
+		Tries: c.Tries, Reboot: c.Reboot, ReasonFile: filepath.Join(cfg.State.Dir, "reboot"), Canary: c.Canary, Look: look, Log: log,
 	}
 	for _, s := range c.Slots {
 		options.Slots = append(options.Slots, uboot.Slot{Set: declared(s), BootName: s.BootName})

@@ -146,7 +146,7 @@ func printLog(ctx context.Context, w io.Writer, verbs control.Verbs) error {
 // printBoard asks the board itself, past the agent: what slots there are, what
 // runs, and what will start next.
 func printBoard(ctx context.Context, w io.Writer, cfg *config.Config) error {
-	b, err := openBoard(cfg, slog.New(slog.DiscardHandler))
+	b, err := openBoard(cfg, slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		return err
 	}

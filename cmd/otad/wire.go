@@ -77,7 +77,7 @@ func takeLock(cfg *config.Config) (*durable.Lock, error) {
 
 // wire opens the parts and makes the agent.
 func (b *box) wire(cfg *config.Config, m mode) error {
-	bd, err := openBoard(cfg, b.log)
+	bd, err := openBoard(cfg, b.log, false)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,3 @@
+package doctor
+
+func (e *examination) watchdog() {}
