@@ -27,8 +27,6 @@ func commands() []cli.Command {
 		{Name: "reboot", Args: "[--yes] [--json]", Summary: "restart the box when nobody minds", Run: reboot},
 		{Name: "history", Args: "[--limit N] [--audit] [--json]", Summary: "how updates ended, or which verbs were asked for and by whom", Run: history},
 		{Name: "logs", Args: "[--limit N] [--follow] [--json]", Summary: "the last lines of the service's log", Run: logs},
-		{Name: "history", Args: "[--limit N] [--json]", Summary: "how updates ended", Run: history},
-		{Name: "logs", Args: "[--limit N] [--json]", Summary: "the last lines of the service's log", Run: logs},
 		{Name: "doctor", Args: "[--quick] [--json]", Summary: "look the box over, offline: journal, slots, boot environment, trust", Run: examine},
 		{Name: "diag", Args: "[-o FILE]", Summary: "all that explains a box, without its secrets, in one text", Run: diag},
 		{Name: "config", Args: "show|check", Summary: "the effective configuration, or whether it is right", Run: configuration},
