@@ -50,6 +50,8 @@ func (a *Agent) perform(ctx context.Context, act ota.Act) {
 		a.try(ctx, a.reject)
 	case ota.ActReboot:
 		a.reboot(ctx)
+	case ota.ActEnterRescue:
+		a.enterRescue(ctx)
 	}
 }
 
@@ -106,6 +108,14 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // ask puts a question to the policy; the answer no is asked again when the
 // verdict says so.
 func (a *Agent) ask(ctx context.Context, q policy.Question) {
+	switch {
+	case a.inRescue(): // nobody watches there, and everybody waits
+		a.feed(ctx, ota.Allowed{})
+		return
+	case q == policy.Reboot && a.rec.Stay && !a.rec.Force:
+		a.explain("the artifact asks for no restart: it takes effect with the next one", time.Time{})
+		return
+	}
 	facts := policy.Facts{
 		Now: a.Clock.Now(), Type: policy.Upgrade(a.rec.Offer.Type), Force: a.rec.Force,
 		Agreed: a.rec.Consent == ota.ConsentAccepted, Deferred: a.rec.Wait.Deferral.Left(a.Clock.Now()),
@@ -113,6 +123,9 @@ func (a *Agent) ask(ctx context.Context, q policy.Question) {
 	}
 	facts.Busy = a.busy(ctx)
 	verdict := policy.Decide(q, facts)
+	if a.rec.Rescue != "" && verdict.Reason != "" {
+		verdict.Reason = "the running system is not written over, the rescue system installs it: " + verdict.Reason
+	}
 	a.explain(verdict.Reason, verdict.At)
 	if verdict.Allowed {
 		a.feed(ctx, ota.Allowed{})
@@ -193,7 +206,7 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, err
 	}
-	rules, err := a.rules(rec, target, copyName)
+	rules, err := a.rules(ctx, rec, target, copyName)
 	if err != nil {
 		return nil, err
 	}
@@ -201,30 +214,49 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, err
 	}
-	image, err := a.fill(ctx, target.Name, func(slot board.Medium) (ota.Image, error) {
+	return a.put(ctx, plan, target.Name, func(slot board.Medium) (ota.Image, error) {
 		// The slot was the target before: an interrupted install goes on.
 		return plan.Write(ctx, slot, rec.ToSlot == target.Name, a.installProgress)
 	})
+}
+
+// put lets write bring a verified artifact to where it goes.
+func (a *Agent) put(ctx context.Context, plan *install.Plan, slot string, write func(board.Medium) (ota.Image, error)) (ota.Event, error) {
+	switch {
+	case !plan.FillsSlot():
+		if _, err := write(nil); err != nil {
+			return nil, err
+		}
+		return ota.Applied{BootID: a.boot.ID, Stay: !plan.Reboot}, nil
+	case slot == a.boot.Slot:
+		return ota.Detoured{Rescue: a.Config.Board.Rescue, BootID: a.boot.ID}, nil
+	}
+	image, err := a.fill(ctx, slot, write)
 	if err != nil {
 		return nil, err
 	}
-	return ota.Written{Image: image}, nil
+	return ota.Written{Image: image, Stay: !plan.Reboot}, nil
 }
 
 // rules are what an artifact is held to.
-func (a *Agent) rules(rec ota.Record, target install.Target, copyName string) (install.Rules, error) {
+func (a *Agent) rules(ctx context.Context, rec ota.Record, target install.Target, copyName string) (install.Rules, error) {
 	trust, err := a.Trust()
 	if err != nil {
 		return install.Rules{}, err
 	}
+	around, err := a.around(ctx, target.Name)
+	if err != nil {
+		return install.Rules{}, err
+	}
 	return install.Rules{
-		Trust: trust, Around: a.Around,
+		Trust: trust, Around: around, UpdateTypes: a.Config.Install.UpdateTypes,
 		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},
 		At:        a.Clock.Now(), Floor: a.box.Floor, BelowOK: rec.Below, Target: target,
 	}, nil
 }
 
-// target finds the idle slot and its name in software sets: copy1, copy2 ….
+// target finds the idle slot and its name in software sets: copy1, copy2 …. With
+// a rescue system it is the other slot, even if that runs.
 func (a *Agent) target(ctx context.Context) (install.Target, string, error) {
 	slots, err := a.Board.Slots(ctx)
 	if err != nil {
@@ -233,12 +265,20 @@ func (a *Agent) target(ctx context.Context) (install.Target, string, error) {
 	var target install.Target
 	copyName := ""
 	for i, s := range slots {
-		if s.Name != a.boot.Slot && target.Name == "" {
+		idle := s.Name != a.boot.Slot
+		if rescue := a.Config.Board.Rescue; rescue != "" {
+			idle = s.Name != rescue
+		}
+		if idle && target.Name == "" {
 			target.Name, target.Device, target.SizeBytes = s.Name, s.Device, s.SizeBytes
 			copyName = fmt.Sprintf("copy%d", i+1)
 			continue
 		}
-		target.Forbidden = append(target.Forbidden, s.Name, s.Device)
+		names, err := a.forbidden(ctx, s)
+		if err != nil {
+			return target, "", err
+		}
+		target.Forbidden = append(target.Forbidden, names...)
 	}
 	if target.Name == "" {
 		return target, "", boardFault(fmt.Errorf("cannot choose a slot: the board has no idle one"))
@@ -286,8 +326,8 @@ func (a *Agent) confirm(ctx context.Context, _ ota.Record) (ota.Event, error) {
 	if err := a.Board.Confirm(ctx); err != nil {
 		return nil, boardFault(err)
 	}
-	// The anchors that the artifact brought count from now on.
-	if err := a.eachTrustDirectory(install.Promote); err != nil {
+	// The anchors and the vars that the artifact brought count from now on.
+	if err := a.Around.Promote(); err != nil {
 		return nil, ota.NewTransient(ota.CodeBoard, err)
 	}
 	return ota.Confirmed{}, nil
@@ -339,6 +379,14 @@ func (a *Agent) settle(ctx context.Context) {
 			return
 		}
 	}
+	leaves := a.leavesRescue(rec)
+	if leaves {
+		if err := a.Board.Arm(ctx, rec.FromSlot); err != nil {
+			a.Log.Error("cannot go back to the main system", "cause", err)
+			a.later()
+			return
+		}
+	}
 	now := a.Clock.Now()
 	outcome := report.OutcomeOf(rec, now)
 	box := a.box
@@ -347,6 +395,11 @@ func (a *Agent) settle(ctx context.Context) {
 	case ota.PhaseConfirmed:
 		// The clock was good enough to judge the signer's certificate by.
 		box.LastGood = now
+		if rec.Applied {
+			// The version of the system is what it was: the server goes on offering it.
+			box = box.Remember(ota.BadOffer{Key: rec.Offer.Key(), Code: ota.CodeNothing, Text: "what it brings is in place already"})
+			break
+		}
 		box = box.Confirmed(rec, a.Running)
 		box.Floor = a.raiseFloor(box.Floor, rec.Image.Version)
 	default:
@@ -354,7 +407,11 @@ func (a *Agent) settle(ctx context.Context) {
 			box = box.Drop(rec.ToSlot) // there is no second try: it is marked by now
 			break
 		}
-		box = box.Remember(badOffer(rec, now))
+		bad := badOffer(rec, now)
+		if a.inRescue() && bad.NeedBytes == 0 {
+			bad.Until = now.Add(coolDown) // there is no other system to stay with
+		}
+		box = box.Remember(bad)
 	}
 	next, _ := ota.Next(rec, ota.Settled{})
 	event := a.event(report.Event{Type: report.EventOutcome, Update: rec.ID, Outcome: &outcome, Failure: rec.Failure, Slot: rec.ToSlot})
@@ -368,13 +425,20 @@ func (a *Agent) settle(ctx context.Context) {
 	a.Log.Info("update ended", "update", rec.ID, "result", rec.Phase, "version", rec.Offer.VersionCode)
 	a.clean(rec)
 	if rec.Phase != ota.PhaseConfirmed {
-		if err := a.eachTrustDirectory(install.Discard); err != nil {
-			a.Log.Warn("cannot discard the anchors of the failed update", "cause", err)
+		if err := a.Around.Discard(); err != nil {
+			a.Log.Warn("cannot discard the anchors and vars of the failed update", "cause", err)
 		}
 	}
 	a.trouble(nil)
 	a.explain("", time.Time{})
 	a.planCheck()
+	a.explainRescue()
+	if leaves {
+		if err := a.restart(ctx, "otad: back to the main system"); err != nil {
+			a.Log.Error("cannot restart the box", "cause", err)
+		}
+		return
+	}
 	if a.boot.Trial && rec.BootID != a.boot.ID {
 		// The system that runs was not what this update was about: it is judged now.
 		a.feed(ctx, a.bootEvent())
@@ -403,19 +467,6 @@ const coolDown = 24 * time.Hour
 
 var coolsDown = map[ota.Code]bool{
 	ota.CodeFirmwareMissing: true, ota.CodeFirmwareHTML: true,
-}
-
-// eachTrustDirectory does something with every directory of anchors.
-func (a *Agent) eachTrustDirectory(do func(directory string) error) error {
-	for _, d := range a.Around.Directories {
-		if !d.Trust {
-			continue
-		}
-		if err := do(d.Path); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // clean removes the staged file, but never a file that a person handed in.

@@ -218,6 +218,9 @@ func (a *Agent) tick(ctx context.Context) {
 // lookAtBoard starts the life of the loop: which slot runs, and what follows.
 func (a *Agent) lookAtBoard(ctx context.Context) {
 	boot, err := a.Board.Current(ctx)
+	if err == nil {
+		boot, err = a.settleInRescue(ctx, boot)
+	}
 	if err != nil {
 		a.Log.Error("cannot ask the board which slot runs", "cause", err)
 		a.trouble(ota.FaultOf(boardFault(err)))
@@ -229,6 +232,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
 		"phase", a.rec.Phase, "update", a.rec.ID)
 	a.feed(ctx, a.bootEvent())
+	a.explainRescue()
 }
 
 func (a *Agent) bootEvent() ota.Event {

@@ -86,7 +86,11 @@ func (a *Agent) checkDone(ctx context.Context, c checked) {
 // accept starts an update from an offer.
 func (a *Agent) accept(ctx context.Context, c checked) error {
 	if bad, is := a.box.IsBad(c.offer.Key(), a.Clock.Now()); is && !a.roomFor(bad) {
-		if !c.person {
+		switch {
+		case c.person:
+		case bad.Code == ota.CodeNothing:
+			return ota.NewRefused(ota.CodeNothing, fmt.Errorf("nothing to do for version %d: %s", c.offer.VersionCode, bad.Text))
+		default:
 			return ota.NewRefused(ota.CodeBadOffer, fmt.Errorf("cannot accept version %d: it failed before: %s", c.offer.VersionCode, bad.Text)).
 				WithHint("`otad upgrade` tries it again")
 		}

@@ -60,6 +60,10 @@ func (a *Agent) goBack(ctx context.Context, r control.Request) error {
 	if err := a.idle(); err != nil {
 		return err
 	}
+	if a.Config.Board.Rescue != "" {
+		return ota.NewRefused(ota.CodeNoWayBack, errors.New("cannot roll back: the box has one system and a rescue system, and no other one to go back to")).
+			WithHint("install the older version with `otad install --below-floor FILE`")
+	}
 	to, known := a.box.Before(a.boot.Slot)
 	if !known {
 		return ota.NewRefused(ota.CodeNoWayBack, errors.New("cannot roll back: no other slot holds a system that is known to be good")).

@@ -59,7 +59,7 @@ func (a *Agent) stream(ctx context.Context, rec ota.Record) (ota.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := a.rules(rec, target, copyName)
+	rules, err := a.rules(ctx, rec, target, copyName)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (a *Agent) stream(ctx context.Context, rec ota.Record) (ota.Event, error) {
 			}
 		}
 	}
-	image, err := a.fillFrom(ctx, in, rules, rec, from)
+	event, err := a.fillFrom(ctx, in, rules, rec, from)
 	if c := in.Checkpoint(0); err != nil && ctx.Err() == nil && c.Changes > rec.Download.Changes {
 		// Other content came: what was written belongs to none.
 		if err := a.landed(ctx, in, install.Landed{}); err != nil {
@@ -88,18 +88,18 @@ func (a *Agent) stream(ctx context.Context, rec ota.Record) (ota.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ota.Written{Image: image}, nil
+	return event, nil
 }
 
 // fillFrom is fill for what comes in: the slot is touched only after the
 // signature was verified and the artifact is allowed.
-func (a *Agent) fillFrom(ctx context.Context, in Incoming, rules install.Rules, rec ota.Record, from install.Landed) (ota.Image, error) {
+func (a *Agent) fillFrom(ctx context.Context, in Incoming, rules install.Rules, rec ota.Record, from install.Landed) (ota.Event, error) {
 	streaming, err := install.OpenStream(in, rules)
 	if err != nil {
-		return ota.Image{}, err
+		return nil, err
 	}
 	total, begun := in.TotalBytes(), time.Now()
-	return a.fill(ctx, rules.Target.Name, func(slot board.Medium) (ota.Image, error) {
+	return a.put(ctx, streaming.Plan(), rules.Target.Name, func(slot board.Medium) (ota.Image, error) {
 		return streaming.Write(ctx, install.StreamTo{
 			Slot: slot, From: from, SkipEqual: rec.ToSlot == rules.Target.Name, TotalBytes: total,
 			Save:      func(l install.Landed) error { return a.landed(ctx, in, l) },

@@ -19,6 +19,7 @@ const (
 	ActArm         Act = "arm"          // Armed or Failed
 	ActAskReboot   Act = "ask-reboot"   // ask the policy; Allowed when it says yes
 	ActReboot      Act = "reboot"       // ends the process
+	ActEnterRescue Act = "enter-rescue" // arm the rescue system and restart into it; ends the process
 	ActCheckHealth Act = "check-health" // Healthy or Failed
 	ActConfirm     Act = "confirm"      // Confirmed or Failed
 	ActReject      Act = "reject"       // give up the slot on trial; Rejected or Failed
@@ -56,8 +57,21 @@ type (
 	}
 	// Targeted: the idle slot was chosen, before it is touched.
 	Targeted struct{ Slot string }
-	// Written: the slot holds the image, read back from the medium.
-	Written struct{ Image Image }
+	// Written: the slot holds the image, read back from the medium. Stay: the
+	// artifact asks for no restart.
+	Written struct {
+		Image Image
+		Stay  bool
+	}
+	// Applied: the artifact had nothing for a slot, and the rest is in place in
+	// the system that runs, in the boot BootID.
+	Applied struct {
+		BootID string
+		Stay   bool
+	}
+	// Detoured: the artifact is good, but only the system in the slot Rescue can
+	// write it. BootID is of the boot that runs.
+	Detoured struct{ Rescue, BootID string }
 	// Armed: the bootloader will try the slot. BootID is of the boot that still runs.
 	Armed struct{ BootID string }
 	// Healthy: the system on trial passed its checks.
@@ -99,6 +113,8 @@ func (Unstaged) event()   {}
 func (Landed) event()     {}
 func (Targeted) event()   {}
 func (Written) event()    {}
+func (Applied) event()    {}
+func (Detoured) event()   {}
 func (Armed) event()      {}
 func (Healthy) event()    {}
 func (Confirmed) event()  {}
@@ -118,6 +134,7 @@ const (
 	MaxAttempts = 10 // faults in one phase without progress
 	MaxChanges  = 40 // phase changes of one update
 	MaxBoots    = 6  // boots of the new system on trial
+	MaxDetours  = 3  // boots of the system that should have been the rescue system
 )
 
 // Resume is the act that belongs to a record: what to do after a restart when
@@ -131,6 +148,9 @@ func Resume(r Record) Act {
 	case PhaseDownloaded:
 		return ActAskInstall
 	case PhaseInstalling:
+		if r.Rescue != "" {
+			return ActAskReboot
+		}
 		return ActInstall
 	case PhaseInstalled:
 		return ActArm
@@ -157,7 +177,7 @@ func Next(r Record, e Event) (Record, Act) {
 	before := r.Phase
 	next, act := step(r, e)
 	if next.Phase != before {
-		next.Attempts = 0
+		next.Attempts, next.Rescue = 0, ""
 		if next.Phase != PhaseIdle {
 			next.Changes++
 		}
@@ -285,8 +305,21 @@ func installing(r Record, e Event) (Record, Act) {
 		}
 		r.Download, r.Stream, r.Image = e.Checkpoint, e.Point, e.Image
 	case Written:
-		r.Image, r.Stream = e.Image, StreamPoint{}
+		r.Image, r.Stay, r.Stream = e.Image, e.Stay, StreamPoint{}
 		return enter(r, PhaseInstalled)
+	case Applied:
+		r.Applied, r.Stay, r.BootID, r.ToSlot = true, e.Stay, e.BootID, ""
+		if e.Stay {
+			return enter(r, PhaseTrial)
+		}
+		return enter(r, PhaseArmed)
+	case Detoured:
+		r.Rescue, r.BootID, r.Attempts = e.Rescue, e.BootID, 0
+		return r, Resume(r)
+	case Allowed:
+		if r.Rescue != "" {
+			return r, ActEnterRescue
+		}
 	}
 	return r, ActNone
 }
@@ -317,6 +350,12 @@ func booted(r Record, e Booted) (Record, Act) {
 		// A system on trial that the journal knows nothing of (it was lost):
 		// judge it like any other, or the bootloader will give it up.
 		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
+	}
+	switch {
+	case r.Applied:
+		return bootedApplied(r, e)
+	case r.Rescue != "" && !e.Trial:
+		return bootedDetoured(r, e)
 	}
 	tried := r.Phase == PhaseInstalled || r.Phase == PhaseArmed || r.Phase == PhaseTrial
 	if e.Trial && e.Slot == r.ToSlot && r.Phase == PhaseFailed && r.Failure != nil && r.Failure.Code == CodeRejected {
@@ -355,6 +394,38 @@ func booted(r Record, e Booted) (Record, Act) {
 	return r, Resume(r)
 }
 
+// bootedApplied: what was applied to a running system is judged after the
+// restart that it asked for.
+func bootedApplied(r Record, e Booted) (Record, Act) {
+	if !r.Phase.Ended() && r.BootID != e.BootID {
+		r.BootID = e.BootID
+		r.Boots++
+		if r.Boots > MaxBoots && !r.Healthy {
+			return fail(r, NewPermanent(CodeAttempts, fmt.Errorf("cannot confirm the update: the system was started %d times", r.Boots)))
+		}
+		r.Phase = PhaseTrial
+	}
+	return r, Resume(r)
+}
+
+// bootedDetoured: the rescue system goes on with the install. If another one
+// runs all the same, because the power went too early or because the rescue
+// system does not start, it is tried again a few times.
+func bootedDetoured(r Record, e Booted) (Record, Act) {
+	if e.Slot == r.Rescue {
+		r.Rescue = ""
+		return r, Resume(r)
+	}
+	if r.BootID != e.BootID {
+		r.BootID = e.BootID
+		r.Attempts++
+	}
+	if r.Attempts >= MaxDetours {
+		return fail(r, NewPermanent(CodeNeverCameUp, fmt.Errorf("cannot start the rescue system %q: slot %q runs in its place", r.Rescue, e.Slot)))
+	}
+	return r, Resume(r)
+}
+
 // failed sorts a fault: again, or give up.
 func failed(r Record, f *Fault) (Record, Act) {
 	switch r.Phase {
@@ -388,7 +459,12 @@ func failed(r Record, f *Fault) (Record, Act) {
 // failedTrial: an unhealthy system is rejected, and so is one that cannot be
 // confirmed. One that cannot even be rejected (there is nothing to fall back
 // to) is left to the bootloader, which counts its tries.
+//
+// There is nothing to reject where no slot was armed.
 func failedTrial(r Record, f *Fault) (Record, Act) {
+	if r.Applied && (!r.Healthy || r.Attempts+1 >= MaxAttempts) {
+		return fail(r, f)
+	}
 	if r.Failure == nil && !r.Healthy {
 		r.Failure = FailureOf(f)
 		return r, ActReject
@@ -422,6 +498,9 @@ func givenUp(r Record, e GivenUp) (Record, Act) {
 	case PhaseInstalled, PhaseArmed:
 		return fail(r, f) // settling marks the slot unbootable
 	case PhaseTrial:
+		if r.Applied && !r.Healthy {
+			return fail(r, f)
+		}
 		if r.Failure == nil && !r.Healthy {
 			r.Failure, r.Attempts = FailureOf(f), 0
 			return r, ActReject
@@ -444,6 +523,13 @@ func consented(r Record, e Consented) (Record, Act) {
 		return r, Resume(r)
 	case PhaseDownloading, PhaseInstalling, PhaseInstalled:
 		r.Consent = e.Consent
+		switch {
+		case r.Rescue == "":
+		case e.Consent == ConsentDeclined:
+			return fail(r, declined())
+		default:
+			return r, Resume(r)
+		}
 	}
 	return r, ActNone
 }
@@ -466,8 +552,8 @@ func deferred(r Record, e Deferred) (Record, Act) {
 
 // askAgain is the question to the policy that r waits with, if it does.
 func askAgain(r Record) Act {
-	switch r.Phase {
-	case PhaseOffered, PhaseDownloaded, PhaseArmed:
+	switch {
+	case r.Phase == PhaseOffered, r.Phase == PhaseDownloaded, r.Phase == PhaseArmed, r.Rescue != "":
 		return Resume(r)
 	}
 	return ActNone

@@ -33,6 +33,15 @@ func starts() map[string]Record {
 	healthy.Healthy = true
 	sick.Failure = &Failure{Class: Permanent, Code: CodeUnhealthy, Text: "sick"}
 	list["trial healthy"], list["trial sick"] = healthy, sick
+	for _, name := range []string{"armed", "trial", "trial healthy", "confirmed"} {
+		r := list[name]
+		r.Applied, r.ToSlot = true, ""
+		list[name+", files"] = r
+	}
+	// A box with one system, in slot b, and a rescue system in slot a.
+	detoured := list["installing"]
+	detoured.Rescue, detoured.FromSlot, detoured.BootID = "a", "b", "1"
+	list["detoured"] = detoured
 	takenBack := list["armed"]
 	takenBack.Phase, takenBack.Failure = PhaseFailed, &Failure{Class: Refused, Code: CodeRejected, Text: "given up"}
 	list["taken back"] = takenBack
@@ -51,7 +60,10 @@ var happenings = map[string]Event{
 	"progressed":      Progressed{Checkpoint{SyncedBytes: 1 << 20}},
 	"fetched":         Fetched{File: "/s/u1.swu"},
 	"targeted":        Targeted{Slot: "b"},
-	"written":         Written{Image{Version: "2.0", SHA256: "ab", SizeBytes: 3}},
+	"written":         Written{Image: Image{Version: "2.0", SHA256: "ab", SizeBytes: 3}},
+	"applied":         Applied{BootID: "1"},
+	"applied, stays":  Applied{BootID: "1", Stay: true},
+	"detoured":        Detoured{Rescue: "a", BootID: "1"},
 	"armed":           Armed{BootID: "1"},
 	"healthy":         Healthy{},
 	"confirmed":       Confirmed{},
@@ -142,6 +154,9 @@ installing     | boot new later  | trial       | check-health
 installing     | boot new kept   | same        | install
 installing     | targeted        | same        | none
 installing     | written         | installed   | arm
+installing     | applied         | armed       | ask-reboot
+installing     | applied, stays  | trial       | check-health
+installing     | detoured        | same        | ask-reboot
 installing     | fails passing   | same        | install
 installing     | fails for good  | failed      | settle
 installing     | refused         | failed      | settle
@@ -222,6 +237,72 @@ trial sick     | fails passing   | same        | reject
 trial sick     | fails for good  | same        | reject
 trial sick     | refused         | same        | reject
 trial sick     | file is gone    | same        | reject
+
+detoured       | boot old        | same        | install
+detoured       | boot old later  | same        | install
+detoured       | boot new        | trial       | check-health
+detoured       | boot new later  | trial       | check-health
+detoured       | boot new kept   | same        | ask-reboot
+detoured       | allowed         | same        | enter-rescue
+detoured       | targeted        | same        | none
+detoured       | written         | installed   | arm
+detoured       | applied         | armed       | ask-reboot
+detoured       | applied, stays  | trial       | check-health
+detoured       | detoured        | same        | ask-reboot
+detoured       | fails passing   | same        | ask-reboot
+detoured       | fails for good  | failed      | settle
+detoured       | refused         | failed      | settle
+detoured       | file is gone    | downloading | download
+detoured       | cancelled       | failed      | settle
+detoured       | viewer agrees   | same        | ask-reboot
+detoured       | viewer declines | failed      | settle
+detoured       | pressed         | same        | ask-reboot
+detoured       | viewer defers   | same        | ask-reboot
+
+armed, files   | boot old        | same        | ask-reboot
+armed, files   | boot old later  | trial       | check-health
+armed, files   | boot new        | same        | ask-reboot
+armed, files   | boot new later  | trial       | check-health
+armed, files   | boot new kept   | trial       | check-health
+armed, files   | allowed         | same        | reboot
+armed, files   | fails passing   | same        | ask-reboot
+armed, files   | fails for good  | same        | ask-reboot
+armed, files   | refused         | same        | ask-reboot
+armed, files   | file is gone    | same        | ask-reboot
+armed, files   | viewer agrees   | same        | ask-reboot
+armed, files   | viewer declines | same        | ask-reboot
+armed, files   | pressed         | same        | ask-reboot
+armed, files   | viewer defers   | same        | ask-reboot
+armed, files   | given up        | failed      | settle
+
+trial, files   | boot old        | same        | check-health
+trial, files   | boot old later  | same        | check-health
+trial, files   | boot new        | same        | check-health
+trial, files   | boot new later  | same        | check-health
+trial, files   | boot new kept   | same        | check-health
+trial, files   | healthy         | same        | confirm
+trial, files   | vouched         | same        | confirm
+trial, files   | given up        | failed      | settle
+trial, files   | fails passing   | failed      | settle
+trial, files   | fails for good  | failed      | settle
+trial, files   | refused         | failed      | settle
+trial, files   | file is gone    | failed      | settle
+
+trial healthy, files | boot old        | same        | confirm
+trial healthy, files | boot old later  | same        | confirm
+trial healthy, files | boot new        | same        | confirm
+trial healthy, files | boot new later  | same        | confirm
+trial healthy, files | boot new kept   | same        | confirm
+trial healthy, files | healthy         | same        | confirm
+trial healthy, files | vouched         | same        | confirm
+trial healthy, files | confirmed       | confirmed   | settle
+trial healthy, files | fails passing   | same        | confirm
+trial healthy, files | fails for good  | same        | confirm
+trial healthy, files | refused         | same        | confirm
+trial healthy, files | file is gone    | same        | confirm
+
+confirmed, files | boot *          | same        | settle
+confirmed, files | settled         | idle        | none
 
 confirmed      | boot old        | rolled-back | settle
 confirmed      | boot old later  | rolled-back | settle
@@ -315,7 +396,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 20; len(types) != want {
+	if want := 22; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }

@@ -126,6 +126,16 @@ type Record struct {
 	ToSlot   string `json:"to_slot,omitempty"` // known from PhaseInstalling on
 	BootID   string `json:"boot_id,omitempty"` // the boot in which the slot was armed
 
+	// Applied: the artifact had nothing for a slot; what it brought is in the
+	// system that runs, and is on trial there.
+	Applied bool `json:"applied,omitempty"`
+	// Stay: the artifact asks for no restart; it takes effect with the next one.
+	Stay bool `json:"stay,omitempty"`
+	// Rescue is the slot of the rescue system that has to install it, as long as
+	// the box has still to be restarted into that; BootID is of the boot in which
+	// that was found out, or tried last.
+	Rescue string `json:"rescue,omitempty"`
+
 	Download Checkpoint `json:"download"`
 	File     string     `json:"file,omitempty"` // the staged artifact
 	// Streamed: nothing is staged, the artifact goes straight into the slot.

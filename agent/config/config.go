@@ -99,6 +99,8 @@ type Install struct {
 	Directories   []string `toml:"directories"`    // "DEVICE=PATH" or "PATH": where files and archives may go
 	Versions      string   `toml:"versions"`       // a file with a line "component version" for each that is installed
 	KeyFile       string   `toml:"key_file"`       // decrypts artifacts
+	Vars          string   `toml:"vars"`           // the file for the vars of artifacts
+	UpdateTypes   []string `toml:"update_types"`   // those that are taken; any when empty
 }
 
 // MQTT is the operator's broker; none when Brokers is empty.
@@ -154,6 +156,7 @@ type Board struct {
 	Driver string `toml:"driver"` // sim, uboot, hooks
 	Set    string `toml:"set"`    // the software set of artifacts with copies
 	Slots  []Slot `toml:"slot"`   // uboot, hooks: the first is copy1, the second copy2
+	Rescue string `toml:"rescue"` // the slot of a rescue system, which is never written; "" with two copies of the system
 
 	Dir     string   `toml:"dir"`     // sim: the directory of the box; hooks: of the executables
 	Timeout Duration `toml:"timeout"` // hooks: of one executable
@@ -238,7 +241,7 @@ func Default() Config {
 			RetryMax:     Duration(5 * time.Minute),
 			Checkpoint:   16 << 20,
 		},
-		Install: Install{ScriptTimeout: Duration(10 * time.Minute)},
+		Install: Install{ScriptTimeout: Duration(10 * time.Minute), UpdateTypes: []string{}},
 		Board:   Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},
 		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
 		Control: Control{Socket: "/run/otad.sock"},

@@ -232,6 +232,9 @@ func (c *Config) resolve() error {
 			check(fmt.Errorf("install.directories: %q is neither PATH nor DEVICE=PATH", d))
 		}
 	}
+	if c.Install.Vars != "" && !filepath.IsAbs(c.Install.Vars) {
+		check(fmt.Errorf("install.vars %q is not an absolute path", c.Install.Vars))
+	}
 	if c.USB.Dir != "" && !filepath.IsAbs(c.USB.Dir) {
 		check(fmt.Errorf("usb.dir %q is not an absolute path", c.USB.Dir))
 	}
@@ -253,7 +256,7 @@ func (b *Board) resolve() error {
 		}
 	case "uboot":
 		if len(b.Slots) < 2 {
-			return errors.New("board.slot: two slots are needed at least")
+			return errors.New("board.slot: two slots are needed at least: a box with one system needs a rescue system in the second (board.rescue)")
 		}
 		if b.Style != "boot-order" && b.Style != "boot-count" {
 			return fmt.Errorf("board.style %q is not one of boot-order, boot-count", b.Style)

@@ -44,6 +44,7 @@ type judged struct {
 	box     []string // board, revision, set, mode; nil: stv1 1.0 stable copy1
 	good    bool     // what otad shall say
 	late    bool     // it can be seen only after the slot was written
+	second  bool     // it is for a box whose slots have two parts
 	// differs names the section of docs/swupdate-compatibility.md that says
 	// why SWUpdate does not say or write the same; empty: it does.
 	differs string
@@ -106,7 +107,7 @@ func TestSwupdateAgrees(t *testing.T) {
 			if err := tr.places.reset(); err != nil {
 				t.Fatal(err)
 			}
-			compare(t, tr.row, tr.places.ours(t, keys, tr.file, tr.box), theirs)
+			compare(t, tr.row, tr.places.ours(t, keys, tr.file, tr.box, tr.row.second), theirs)
 		})
 	}
 }
@@ -379,9 +380,9 @@ func complaints(out []byte) string {
 }
 
 // ours gives the artifact to otad's engine, as the agent does.
-func (p places) ours(t *testing.T, keys *keyring, file string, box []string) outcome {
+func (p places) ours(t *testing.T, keys *keyring, file string, box []string, second bool) outcome {
 	t.Helper()
-	err := p.install(t, keys, file, box)
+	err := p.install(t, keys, file, box, second)
 	o := outcome{good: err == nil, files: p.contents(t), said: "done"}
 	if err != nil {
 		o.said = err.Error()
@@ -389,7 +390,7 @@ func (p places) ours(t *testing.T, keys *keyring, file string, box []string) out
 	return o
 }
 
-func (p places) install(t *testing.T, keys *keyring, file string, box []string) error {
+func (p places) install(t *testing.T, keys *keyring, file string, box []string, second bool) error {
 	t.Helper()
 	ctx := context.Background()
 	f, err := os.Open(file)
@@ -404,44 +405,49 @@ func (p places) install(t *testing.T, keys *keyring, file string, box []string) 
 	slot := openSlot(t, p.in("dev"))
 	defer slot.Close()
 	quiet := func(install.Stage, int64, int64) {}
-	plan, err := install.Open(ctx, f, info.Size(), p.rules(t, keys, box), quiet)
+	plan, err := install.Open(ctx, f, info.Size(), p.rules(t, keys, box, second), quiet)
 	if err != nil {
 		return err
 	}
 	image, err := plan.Write(ctx, slot, false, quiet)
-	if err != nil {
+	if err != nil || !plan.FillsSlot() {
 		return err
 	}
 	return install.ReadBack(ctx, slot, image, quiet)
 }
 
-func (p places) rules(t *testing.T, keys *keyring, box []string) install.Rules {
+// rules are those of a box whose idle slot has a second part, if the artifact
+// is for such a one.
+func (p places) rules(t *testing.T, keys *keyring, box []string, second bool) install.Rules {
 	key, err := swu.ParseKey([]byte(judgeKey))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return install.Rules{
+	rules := install.Rules{
 		Trust:     keys.trust,
 		Selection: swu.Selection{Board: box[0], Revision: box[1], Set: box[2], Mode: box[3]},
 		At:        time.Now(),
 		Target:    install.Target{Name: "idle", Device: p.in("dev"), SizeBytes: deviceBytes},
 		Around: install.Around{
-			Targets:     []install.Target{{Name: "second", Device: p.in("dev2"), SizeBytes: deviceBytes}},
-			OpenTarget:  func(context.Context, string) (install.Medium, error) { return openSlot(t, p.in("dev2")), nil },
 			Directories: []install.Directory{{Path: p.in("data")}},
 			Scripts:     install.Scripts{Dir: p.in("tmp/scripts"), Timeout: time.Minute, Env: []string{"PATH=" + os.Getenv("PATH")}},
-			BootEnv:     anyVariables{}, Vars: anyVariables{},
+			BootEnv:     anyVariables{}, Vars: p.in("tmp/vars"),
 			Installed: func(name string) (string, bool) { v, ok := installed[name]; return v, ok },
 			Key:       key,
 		},
 	}
+	if second {
+		rules.Around.Targets = []install.Target{{Name: "second", Device: p.in("dev2"), SizeBytes: deviceBytes}}
+		rules.Around.OpenTarget = func(context.Context, string) (install.Medium, error) { return openSlot(t, p.in("dev2")), nil }
+	}
+	return rules
 }
 
 // anyVariables takes all.
 type anyVariables struct{}
 
-func (anyVariables) Check(string) error                          { return nil }
-func (anyVariables) Stage(context.Context, []swu.Variable) error { return nil }
+func (anyVariables) Check(string) error                                  { return nil }
+func (anyVariables) Stage(context.Context, string, []swu.Variable) error { return nil }
 
 // fileSlot is a slot in a file.
 type fileSlot struct {

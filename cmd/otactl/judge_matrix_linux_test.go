@@ -247,25 +247,26 @@ func selectionRows() []judged {
 }
 
 // conditionRows: installs that depend on what is there. The slot's image is
-// always installed, the other one may be skipped.
+// always installed; the other one may be skipped by SWUpdate.
 func conditionRows() []judged {
 	var rows []judged
-	for _, tt := range []struct{ name, fields string }{
-		{"different: the same", `name = "app"; version = "1.2.3"; install-if-different = true;`},
-		{"different: another", `name = "app"; version = "1.2.4"; install-if-different = true;`},
-		{"different: unknown component", `name = "none"; version = "1"; install-if-different = true;`},
-		{"different: false", `name = "app"; version = "1.2.3"; install-if-different = false;`},
-		{"higher: the same", `name = "app"; version = "1.2.3"; install-if-higher = true;`},
-		{"higher: higher", `name = "app"; version = "1.2.10"; install-if-higher = true;`},
-		{"higher: lower", `name = "app"; version = "1.1.9"; install-if-higher = true;`},
-		{"higher: pre-release", `name = "app"; version = "1.2.3-rc.1"; install-if-higher = true;`},
-		{"higher: two numbers", `name = "kernel"; version = "4.10"; install-if-higher = true;`},
-		{"higher: word", `name = "app"; version = "alpha"; install-if-higher = true;`},
-		{"higher: unknown component", `name = "none"; version = "0.1"; install-if-higher = true;`},
+	const whole = "a slot is written as a whole"
+	for _, tt := range []struct{ name, fields, differs string }{
+		{"different: the same", `name = "app"; version = "1.2.3"; install-if-different = true;`, whole},
+		{"different: another", `name = "app"; version = "1.2.4"; install-if-different = true;`, ""},
+		{"different: unknown component", `name = "none"; version = "1"; install-if-different = true;`, ""},
+		{"different: false", `name = "app"; version = "1.2.3"; install-if-different = false;`, ""},
+		{"higher: the same", `name = "app"; version = "1.2.3"; install-if-higher = true;`, whole},
+		{"higher: higher", `name = "app"; version = "1.2.10"; install-if-higher = true;`, ""},
+		{"higher: lower", `name = "app"; version = "1.1.9"; install-if-higher = true;`, whole},
+		{"higher: pre-release", `name = "app"; version = "1.2.3-rc.1"; install-if-higher = true;`, whole},
+		{"higher: two numbers", `name = "kernel"; version = "4.10"; install-if-higher = true;`, ""},
+		{"higher: word", `name = "app"; version = "alpha"; install-if-higher = true;`, ""},
+		{"higher: unknown component", `name = "none"; version = "0.1"; install-if-higher = true;`, ""},
 	} {
 		second := `images = ( { filename = "rootfs"; type = "raw"; device = "{dev}"; sha256 = "{sha256:rootfs}"; },
 			{ filename = "other"; type = "raw"; device = "{dev2}"; sha256 = "{sha256:other}"; ` + tt.fields + ` } );`
-		rows = append(rows, judged{name: "condition: " + tt.name, description: software(second), payloads: []payload{{"rootfs", rootfs}, {"other", other}}, good: true})
+		rows = append(rows, judged{name: "condition: " + tt.name, description: software(second), payloads: []payload{{"rootfs", rootfs}, {"other", other}}, good: true, second: true, differs: tt.differs})
 	}
 	same := raw(`name = "app"; version = "1.2.3"; install-if-different = true;`)
 	rows = append(rows, judged{name: "condition: nothing left", description: software(same), payloads: plain})
@@ -326,11 +327,14 @@ func fileRows() []judged {
 		{name: "file: archive of garbage", late: true, description: file(`type = "archive"; path = "{data}";`), payloads: f("this is no archive")},
 		{name: "file: archive climbs", late: true, description: file(`type = "archive"; path = "{data}";`), payloads: f(tarOf("../climbed", "x")), differs: "names that lead out"},
 		{name: "image: archive", description: software(strings.Replace(raw(""), " );", `, { filename = "f"; type = "archive"; path = "{data}"; sha256 = "{sha256:f}"; } );`, 1)), payloads: f(theTar), good: true},
-		{name: "image: second device", description: software(strings.Replace(raw(""), " );", `, { filename = "f"; type = "raw"; device = "{dev2}"; sha256 = "{sha256:f}"; } );`, 1)), payloads: f(other), good: true},
-		{name: "files only", description: software(`files = ( { filename = "f"; path = "{data}/f"; sha256 = "{sha256:f}"; } );`), payloads: f(goodFile)[1:], differs: "nothing for the idle slot"},
+		{name: "image: second device", description: software(strings.Replace(raw(""), " );", `, { filename = "f"; type = "raw"; device = "{dev2}"; sha256 = "{sha256:f}"; } );`, 1)), payloads: f(other), good: true, second: true},
+		{name: "image: second device left out", description: software(raw("")), payloads: plain, second: true, differs: "a slot is written as a whole"},
+		{name: "files only", description: software(`files = ( { filename = "f"; path = "{data}/f"; sha256 = "{sha256:f}"; } );`), payloads: f(goodFile)[1:], good: true},
+		{name: "files only, no restart", description: software(`reboot = false; files = ( { filename = "f"; path = "{data}/f"; sha256 = "{sha256:f}"; } );`), payloads: f(goodFile)[1:], good: true},
+		{name: "scripts only", description: software(`scripts = ( { filename = "s.sh"; type = "shellscript"; sha256 = "{sha256:s.sh}"; } );`), payloads: []payload{{"s.sh", "#!/bin/sh\necho $1 >> {data}/trace\n"}}, good: true},
 		{name: "bootenv", description: software(raw("") + `bootenv = ( { name = "a"; value = "1"; }, { name = "b"; value = ""; } );`), payloads: plain, good: true},
 		{name: "uboot", description: software(raw("") + `uboot = ( { name = "a"; value = "1"; } );`), payloads: plain, good: true},
-		{name: "bootenv only", description: software(`bootenv = ( { name = "a"; value = "1"; } );`), differs: "nothing for the idle slot"},
+		{name: "bootenv only", description: software(`bootenv = ( { name = "a"; value = "1"; } );`), differs: "bootenv without an image"},
 	}
 }
 

@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"otad/agent/config"
+	"otad/board"
 	"otad/ota"
 	"otad/ota/install"
 	"otad/ota/swu"
@@ -43,9 +45,9 @@ func openTrust(cfg *config.Config) (*swu.Trust, error) {
 const trustDevice = "trust"
 
 // openAround says what artifacts may do beyond filling the idle slot.
-func openAround(cfg *config.Config) (install.Around, error) {
+func openAround(cfg *config.Config, b board.Board) (install.Around, error) {
 	c := cfg.Install
-	around := install.Around{Scripts: install.Scripts{
+	around := install.Around{Vars: c.Vars, Scripts: install.Scripts{
 		Dir: c.Scripts, Timeout: time.Duration(c.ScriptTimeout),
 		Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"},
 	}}
@@ -59,6 +61,9 @@ func openAround(cfg *config.Config) (install.Around, error) {
 	if c.Versions != "" {
 		around.Installed = func(component string) (string, bool) { return installedVersion(c.Versions, component) }
 	}
+	if v, ok := b.(board.Variables); ok {
+		around.BootEnv = bootEnv{v}
+	}
 	if c.KeyFile == "" {
 		return around, nil
 	}
@@ -70,6 +75,19 @@ func openAround(cfg *config.Config) (install.Around, error) {
 		return around, ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use install.key_file: %w", err))
 	}
 	return around, nil
+}
+
+// bootEnv is the board's variables as the engine sees them.
+type bootEnv struct{ board board.Variables }
+
+func (e bootEnv) Check(name string) error { return e.board.CheckVariable(name) }
+
+func (e bootEnv) Stage(ctx context.Context, slot string, changes []swu.Variable) error {
+	list := make([]board.Variable, 0, len(changes))
+	for _, c := range changes {
+		list = append(list, board.Variable{Name: c.Name, Value: c.Value})
+	}
+	return e.board.StageVariables(ctx, slot, list)
 }
 
 // installedVersion looks a component up in a file of lines "component version",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -32,7 +33,22 @@ func openBoard(cfg *config.Config, log *slog.Logger, look bool) (board.Board, er
 	if err != nil {
 		return nil, ota.NewPermanent(ota.CodeBoard, err)
 	}
-	return b, nil
+	return b, checkRescue(b, cfg.Board.Rescue)
+}
+
+// checkRescue demands a slot of that name, and exactly one beside it.
+func checkRescue(b board.Board, name string) error {
+	if name == "" {
+		return nil
+	}
+	slots, err := b.Slots(context.Background())
+	if err != nil {
+		return ota.NewPermanent(ota.CodeBoard, err)
+	}
+	if len(slots) != 2 || slots[0].Name != name && slots[1].Name != name {
+		return ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use board.rescue %q: it must be one of exactly two slots", name))
+	}
+	return nil
 }
 
 func openUBoot(cfg *config.Config, log *slog.Logger, look bool) (*uboot.Board, error) {

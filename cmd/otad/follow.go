@@ -50,7 +50,8 @@ func followUpdate(ctx context.Context, env cli.Env, bar *progressLine, d door, s
 	if err := answer(env, asJSON, last, func(w io.Writer) { printState(w, last) }); err != nil {
 		return err
 	}
-	if last.Phase == ota.PhaseArmed || last.Phase == ota.PhaseTrial {
+	toRescue := last.Phase == ota.PhaseInstalling && last.Reason != "" && last.Trouble == nil
+	if last.Phase == ota.PhaseArmed || last.Phase == ota.PhaseTrial || toRescue {
 		return cli.Exit(cli.RebootNeeded)
 	}
 	if d.daemon() {
@@ -98,7 +99,8 @@ func (w *worry) stop() {
 // mustWait tells whether a person in the foreground has nothing more to see:
 // the policy wants to wait for a window, the viewer or consent.
 func mustWait(s report.State) bool {
-	asking := s.Phase == ota.PhaseOffered || s.Phase == ota.PhaseDownloaded || s.Phase == ota.PhaseArmed
+	asking := s.Phase == ota.PhaseOffered || s.Phase == ota.PhaseDownloaded || s.Phase == ota.PhaseArmed ||
+		s.Phase == ota.PhaseInstalling // which a rescue system must do
 	return asking && s.Reason != "" && s.Trouble == nil && s.Reason != "restarting"
 }
 

@@ -89,7 +89,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 			return ota.NewTransient(ota.CodeBoard, err)
 		}
 	}
-	around, err := openAround(cfg)
+	around, err := openAround(cfg, bd)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -17,17 +18,20 @@ import (
 // value declares nothing: an artifact that needs more is refused by [Open],
 // with the line that asks for it.
 type Around struct {
-	// Targets are further media of the same copy, such as the kernel's
-	// partition beside that of the root file system. None of them may be in use.
+	// Targets are the parts of the idle slot beyond its first medium, such as the
+	// kernel's partition beside that of the root file system: a set that is
+	// written as a whole or not at all. None of them may be in use.
 	Targets []Target
 	// OpenTarget opens one of them by its name. Needed if there are any.
 	OpenTarget func(ctx context.Context, name string) (Medium, error)
 	// Directories are where files and archives may go.
 	Directories []Directory
 	Scripts     Scripts
-	// BootEnv and Vars take the variables of bootenv and of vars; nil refuses
-	// artifacts that have some.
-	BootEnv, Vars Variables
+	// BootEnv takes the variables of bootenv; nil refuses artifacts that have some.
+	BootEnv Variables
+	// Vars is the file for those of vars, on a file system that all slots share;
+	// "" refuses artifacts that have some.
+	Vars string
 	// Installed tells the version of a component that is installed now; nil
 	// refuses artifacts whose installation depends on it.
 	Installed func(component string) (version string, known bool)
@@ -54,14 +58,14 @@ type Directory struct {
 	Trust bool
 }
 
-// Variables keeps what an artifact sets.
+// Variables keeps what an artifact sets for the bootloader.
 type Variables interface {
 	// Check refuses a variable that is not an artifact's to set, such as one
 	// by which the board chooses the slot. It says why.
 	Check(name string) error
 	// Stage keeps the changes durably and in place of all staged before. They
 	// take effect with the act that arms the slot, never without it.
-	Stage(ctx context.Context, changes []swu.Variable) error
+	Stage(ctx context.Context, slot string, changes []swu.Variable) error
 }
 
 // work is one payload with the place that it goes to.
@@ -72,7 +76,9 @@ type work struct {
 	name   string     // in dir; "." is dir itself
 }
 
-// applyConditions drops what is installed already.
+// applyConditions drops what is installed already. The images make a set: one
+// of which anything differs is written as a whole, because the idle slot holds
+// another version than the one that runs and is asked about.
 func applyConditions(selected *swu.Plan, around Around) error {
 	var missing error
 	installed := func(i swu.Image) bool {
@@ -92,7 +98,11 @@ func applyConditions(selected *swu.Plan, around Around) error {
 		}
 		return i.InstallIfHigher && swu.CompareVersions(i.Version, held) <= 0
 	}
-	selected.Images = slices.DeleteFunc(selected.Images, installed)
+	fresh := func(i swu.Image) bool { return i.Type == swu.TypeRaw && !installed(i) }
+	whole := slices.ContainsFunc(selected.Images, fresh)
+	selected.Images = slices.DeleteFunc(selected.Images, func(i swu.Image) bool {
+		return installed(i) && !(whole && i.Type == swu.TypeRaw)
+	})
 	selected.Files = slices.DeleteFunc(selected.Files, installed)
 	return missing
 }
@@ -201,15 +211,35 @@ func (p *Plan) plainBytes(image swu.Image) int64 {
 	return entry.SizeBytes
 }
 
-func checkVariables(section string, variables []swu.Variable, to Variables) error {
-	for _, v := range variables {
-		cause := fmt.Errorf("this box takes no %s", section)
-		if to != nil {
-			cause = to.Check(v.Name)
+// checkVariables refuses what the box does not take.
+func (p *Plan) checkVariables() error {
+	refuse := func(v swu.Variable, cause error) error {
+		return ota.NewPermanent(ota.CodeArtifactUnsupported,
+			fmt.Errorf("cannot set variable %q, as line %d asks: %w", v.Name, v.Line, cause))
+	}
+	for _, v := range p.bootEnv {
+		switch {
+		case p.around.BootEnv == nil:
+			return refuse(v, errors.New("this box takes no bootenv"))
+		case p.slot.target == nil:
+			return refuse(v, errors.New("bootenv counts with the arming of the slot, and there is no image for the slot"))
 		}
-		if cause != nil {
+		if err := p.around.BootEnv.Check(v.Name); err != nil {
+			return refuse(v, err)
+		}
+	}
+	if p.around.Vars == "" && len(p.vars) > 0 {
+		return refuse(p.vars[0], errors.New("this box takes no vars"))
+	}
+	return nil
+}
+
+// checkSet demands an image for each part of the idle slot.
+func (p *Plan) checkSet() error {
+	for _, t := range p.around.Targets {
+		if !slices.ContainsFunc(p.others, func(w work) bool { return w.target.Name == t.Name }) {
 			return ota.NewPermanent(ota.CodeArtifactUnsupported,
-				fmt.Errorf("cannot set variable %q, as line %d asks: %w", v.Name, v.Line, cause))
+				fmt.Errorf("cannot install artifact: it has no image for part %q (%s) of the idle slot, which is only written as a whole", t.Name, t.Device))
 		}
 	}
 	return nil

@@ -25,8 +25,14 @@ type entry struct{ name, data string }
 func packAround(t testing.TB, image []byte, images, sections string, entries ...entry) []byte {
 	t.Helper()
 	entries = append([]entry{{"rootfs.img", string(image)}}, entries...)
+	return packSections(t, `images = ( { filename = "rootfs.img"; sha256 = "SUM:rootfs.img"; } `+images+` );
+`+sections, entries...)
+}
+
+// packSections makes a signed artifact of sections and payloads.
+func packSections(t testing.TB, sections string, entries ...entry) []byte {
+	t.Helper()
 	text := `software = { version = "2.0"; hardware-compatibility = [ "#RE:.*" ];
-images = ( { filename = "rootfs.img"; sha256 = "SUM:rootfs.img"; } ` + images + ` );
 ` + sections + "\n};\n"
 	for _, e := range entries {
 		text = strings.ReplaceAll(text, "SUM:"+e.name+`"`, fmt.Sprintf("%x\"", sha256.Sum256([]byte(e.data))))
@@ -48,6 +54,7 @@ images = ( { filename = "rootfs.img"; sha256 = "SUM:rootfs.img"; } ` + images + 
 
 // variables is a place for variables that keeps them in memory.
 type variables struct {
+	slot   string
 	staged []swu.Variable
 	stages int
 	err    error
@@ -60,8 +67,8 @@ func (*variables) Check(name string) error {
 	return nil
 }
 
-func (v *variables) Stage(_ context.Context, changes []swu.Variable) error {
-	v.staged, v.stages = changes, v.stages+1
+func (v *variables) Stage(_ context.Context, slot string, changes []swu.Variable) error {
+	v.slot, v.staged, v.stages = slot, changes, v.stages+1
 	return v.err
 }
 
@@ -71,9 +78,10 @@ func (closing) Close() error { return nil }
 
 // surroundings declare one of everything.
 type surroundings struct {
-	data, trust, scripts string
-	kernel               *slot
-	env, vars            *variables
+	data, trust, scripts, vars string
+	kernel                     *slot // a part of the idle slot, if withKernel
+	withKernel                 bool
+	env                        *variables
 }
 
 func newSurroundings(t *testing.T) *surroundings {
@@ -81,7 +89,7 @@ func newSurroundings(t *testing.T) *surroundings {
 	dir := t.TempDir()
 	s := &surroundings{
 		data: filepath.Join(dir, "data"), trust: filepath.Join(dir, "trust"), scripts: filepath.Join(dir, "run", "scripts"),
-		kernel: newSlot(make([]byte, mib)), env: &variables{}, vars: &variables{},
+		kernel: newSlot(make([]byte, mib)), env: &variables{}, vars: filepath.Join(dir, "state", "vars"),
 	}
 	for _, d := range []string{s.data, s.trust} {
 		if err := os.Mkdir(d, 0o755); err != nil {
@@ -93,14 +101,16 @@ func newSurroundings(t *testing.T) *surroundings {
 
 func (s *surroundings) declare(r *Rules) {
 	r.Around = Around{
-		Targets:    []Target{{Name: "kernel-b", Device: "/dev/kernel-b", SizeBytes: mib}},
-		OpenTarget: func(context.Context, string) (Medium, error) { return closing{s.kernel}, nil },
 		Directories: []Directory{
 			{Path: s.data}, {Device: "/dev/data", Path: s.data}, {Device: "trust", Path: s.trust, Trust: true},
 		},
 		Scripts: Scripts{Dir: s.scripts, Timeout: 10 * time.Second, Env: []string{"PATH=/usr/bin:/bin", "DATA=" + s.data}},
 		BootEnv: s.env, Vars: s.vars,
 		Installed: func(name string) (string, bool) { return "4.4", name == "kernel" },
+	}
+	if s.withKernel {
+		r.Around.Targets = []Target{{Name: "kernel", Device: "/dev/kernel-b", SizeBytes: mib}}
+		r.Around.OpenTarget = func(context.Context, string) (Medium, error) { return closing{s.kernel}, nil }
 	}
 }
 
@@ -154,36 +164,13 @@ vars = ( { name = "colour"; value = ""; } );`, entry{"conf", "setting = 1\n"}, e
 	if left, err := os.ReadDir(s.scripts); err != nil || len(left) > 0 {
 		t.Errorf("the scripts are left: %v, %v", left, err)
 	}
-	if len(s.env.staged) != 1 || s.env.staged[0].Value != "new" || len(s.vars.staged) != 1 {
-		t.Errorf("staged %v and %v", s.env.staged, s.vars.staged)
+	if len(s.env.staged) != 1 || s.env.staged[0].Value != "new" || s.env.slot != "b" {
+		t.Errorf("staged %v for %q", s.env.staged, s.env.slot)
 	}
 	// The next artifact without variables takes the staged ones away.
 	if _, err := s.fill(t, packAround(t, image, "", "")); err != nil || len(s.env.staged) != 0 || s.env.stages != 2 {
 		t.Errorf("%v; still staged: %v", err, s.env.staged)
 	}
-}
-
-func TestFurtherTargets(t *testing.T) {
-	t.Parallel()
-	s := newSurroundings(t)
-	kernel := pattern(5000, 2)
-	images := `, { filename = "k"; device = "kernel-b"; offset = "4K"; sha256 = "SUM:k"; name = "kernel"; version = "4.5"; install-if-higher = true; }`
-	if _, err := s.fill(t, packAround(t, pattern(mib, 1), images, "", entry{"k", string(kernel)})); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(s.kernel.medium[4096:4096+len(kernel)], kernel) {
-		t.Error("the kernel's target differs from its image")
-	}
-	s.kernel = newSlot(make([]byte, mib))
-	if _, err := s.fill(t, packAround(t, pattern(mib, 1), strings.Replace(images, "4.5", "4.4", 1), "", entry{"k", string(kernel)})); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.kernel.writes) != 0 {
-		t.Error("what is installed already was written")
-	}
-	s.kernel.flip = 5000
-	_, err := s.fill(t, packAround(t, pattern(mib, 1), images, "", entry{"k", string(kernel)}))
-	wantFault(t, err, ota.Transient, ota.CodeReadback)
 }
 
 // The bytes before an offset are part of what is read back.
@@ -230,9 +217,11 @@ func TestAroundRefuses(t *testing.T) {
 		{"the directory itself", "", file(`path = "DATA";`), nil, ota.CodeArtifactUnsupported},
 		{"nothing declared", "", file(`path = "DATA/x";`), nothing, ota.CodeTargetForbidden},
 		{"a second image in the slot", `, { filename = "f"; sha256 = "SUM:f"; }`, "", nil, ota.CodeArtifactUnsupported},
-		{"an image too large for its target", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel-b"; offset = "1M"; }`, "", nil, ota.CodeImageTooLarge},
-		{"a target that is not declared", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel-b"; }`, "", nothing, ota.CodeTargetForbidden},
-		{"a condition", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel-b"; install-if-different = true; }`, "", func(r *Rules) { r.Around.Installed = nil }, ota.CodeArtifactUnsupported},
+		{"an image too large for its target", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel"; offset = "1M"; }`, "", nil, ota.CodeImageTooLarge},
+		{"a target that is not declared", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel"; }`, "", nothing, ota.CodeTargetForbidden},
+		{"a condition", `, { filename = "f"; sha256 = "SUM:f"; device = "kernel"; install-if-different = true; }`, "", func(r *Rules) { r.Around.Installed = nil }, ota.CodeArtifactUnsupported},
+		{"an update type", "", `update-type = "application";`, func(r *Rules) { r.UpdateTypes = []string{"default"} }, ota.CodeArtifactUnsupported},
+		{"no update type", "", "", func(r *Rules) { r.UpdateTypes = []string{"application"} }, ota.CodeArtifactUnsupported},
 		{"encrypted", "", file(`path = "DATA/x"; encrypted = true;`), nil, ota.CodeArtifactUnsupported},
 		{"a script", "", script, nothing, ota.CodeArtifactUnsupported},
 		{"bootenv", "", `bootenv = ( { name = "a"; value = "b"; } );`, nothing, ota.CodeArtifactUnsupported},
@@ -248,6 +237,7 @@ func TestAroundRefuses(t *testing.T) {
 			s := newSurroundings(t)
 			idle := newSlot(make([]byte, mib))
 			rules := rulesFor(t, idle.Size())
+			s.withKernel = strings.Contains(tt.images, "kernel")
 			s.declare(&rules)
 			if tt.rules != nil {
 				tt.rules(&rules)

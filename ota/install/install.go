@@ -63,6 +63,8 @@ type Rules struct {
 	BelowOK   bool          // a person at the box allowed a version below the floor
 	Target    Target
 	Around    Around // what else it may touch
+	// UpdateTypes are those that the box takes; none: any.
+	UpdateTypes []string
 }
 
 // Stage names what is going on, for progress.
@@ -86,6 +88,10 @@ const blockBytes = 1 << 20
 type Plan struct {
 	Version string // the signed version
 	Signer  string // common name of the signing certificate
+	// UpdateType is the description's update-type; Reboot is false if it asks for
+	// no restart.
+	UpdateType string
+	Reboot     bool
 
 	archive *swu.Archive                // nil when it is streamed
 	payload func(name string) io.Reader // the stored bytes of an entry
@@ -136,11 +142,14 @@ func choose(d *swu.Description, rules Rules) (*swu.Plan, error) {
 	if err != nil {
 		return nil, artifactFault(err)
 	}
-	return selected, checkFloor(selected.Version, rules)
+	if err := checkFloor(selected.Version, rules); err != nil {
+		return nil, err
+	}
+	return selected, checkUpdateType(selected.UpdateType, rules.UpdateTypes)
 }
 
 func newPlan(selected *swu.Plan, signer *x509.Certificate, rules Rules) *Plan {
-	p := &Plan{Version: selected.Version, around: rules.Around}
+	p := &Plan{Version: selected.Version, UpdateType: selected.UpdateType, Reboot: selected.Reboot, around: rules.Around}
 	if signer != nil {
 		p.Signer = signer.Subject.CommonName
 	}
@@ -154,6 +163,19 @@ func checkFloor(version string, rules Rules) error {
 	return ota.NewPermanent(ota.CodeBelowFloor,
 		fmt.Errorf("cannot install version %q: it is below the floor %q", version, rules.Floor)).
 		WithHint("a person at the box can allow it: otad install --below-floor FILE")
+}
+
+// checkUpdateType is SWUpdate's rule for a box that lists its types: another
+// one is refused, and an artifact without one is of the type "default".
+func checkUpdateType(name string, taken []string) error {
+	if name == "" {
+		name = "default"
+	}
+	if len(taken) == 0 || slices.Contains(taken, name) {
+		return nil
+	}
+	return ota.NewPermanent(ota.CodeArtifactUnsupported,
+		fmt.Errorf("cannot install artifact: its update-type is %q, this box takes only %q", name, taken))
 }
 
 // arrange finds the place of everything that was selected and refuses what has
@@ -181,20 +203,28 @@ func (p *Plan) arrange(selected *swu.Plan, rules Rules) error {
 		}
 		taken[w.target.Name] = image.Line
 	}
-	switch {
-	case p.slot.target == nil && forSlot > len(selected.Images):
-		return ota.NewPermanent(ota.CodeNothing, errors.New("cannot install artifact: what it has for the idle slot is installed already"))
-	case p.slot.target == nil:
-		return ota.NewPermanent(ota.CodeArtifactUnsupported, errors.New("cannot install artifact: it has no image for the idle slot"))
-	case len(selected.Scripts) > 0 && (p.around.Scripts.Dir == "" || p.around.Scripts.Timeout <= 0):
-		return unsupported(selected.Scripts[0], "a script, and this box runs none")
-	}
 	p.scripts, p.bootEnv, p.vars = selected.Scripts, selected.BootEnv, selected.Vars
-	if err := checkVariables("bootenv", p.bootEnv, p.around.BootEnv); err != nil {
+	if len(p.scripts) > 0 && (p.around.Scripts.Dir == "" || p.around.Scripts.Timeout <= 0) {
+		return unsupported(p.scripts[0], "a script, and this box runs none")
+	}
+	if err := p.checkVariables(); err != nil {
 		return err
 	}
-	return checkVariables("vars", p.vars, p.around.Vars)
+	switch {
+	case p.slot.target != nil:
+		return p.checkSet()
+	case len(p.others) > 0:
+		return unsupported(p.others[0].image, "an image for a part of the idle slot, and there is none for the slot itself")
+	case len(p.files) == 0 && forSlot > len(selected.Images):
+		return ota.NewPermanent(ota.CodeNothing, errors.New("cannot install artifact: what it has for the idle slot is installed already"))
+	}
+	return nil
 }
+
+// FillsSlot tells whether the artifact has an image for the idle slot. One that
+// has none only changes files, runs scripts and sets vars in the system that
+// runs: there is nothing to arm, and nothing to fall back to.
+func (p *Plan) FillsSlot() bool { return p.slot.target != nil }
 
 // ReadBack reads the image back from the medium and compares it with what was
 // written. A difference is a fault of the medium (readback).

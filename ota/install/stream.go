@@ -89,6 +89,9 @@ func OpenStream(source Source, rules Rules) (*Streaming, error) {
 	return s, s.assign()
 }
 
+// Plan is what the artifact asks for.
+func (s *Streaming) Plan() *Plan { return s.plan }
+
 // assign gives every payload its place.
 func (s *Streaming) assign() error {
 	p := s.plan
@@ -99,7 +102,11 @@ func (s *Streaming) assign() error {
 		s.places[image.Filename] = to
 		return nil
 	}
-	for _, w := range slices.Concat([]work{p.slot}, p.others, p.files) {
+	works := slices.Concat(p.others, p.files)
+	if p.FillsSlot() {
+		works = append(works, p.slot)
+	}
+	for _, w := range works {
 		if err := add(w.image, place{work: w}); err != nil {
 			return err
 		}
@@ -235,7 +242,7 @@ func (s *Streaming) complete() error {
 			return ota.NewPermanent(ota.CodeArtifactDamaged, fmt.Errorf("cannot use artifact: the archive has no entry %q", name))
 		}
 	}
-	if s.image.SHA256 == "" {
+	if s.plan.FillsSlot() && s.image.SHA256 == "" {
 		return ota.NewPermanent(ota.CodeInternal, errors.New("cannot use artifact: the image of the slot was passed over"))
 	}
 	return nil

@@ -13,7 +13,8 @@ import (
 // files, scripts after, and the staging of variables. The slot is synced, and
 // described by the result for [ReadBack]. With skipEqual, blocks that a target
 // holds already are not written again: an interrupted install goes on where it
-// was without wearing the flash twice.
+// was without wearing the flash twice. A plan that does not fill the slot wants
+// none, and describes none.
 func (p *Plan) Write(ctx context.Context, slot Slot, skipEqual bool, progress Progress) (ota.Image, error) {
 	image, err := p.write(ctx, slot, skipEqual, progress)
 	if err != nil && ctx.Err() == nil && len(p.scripts) > 0 {
@@ -31,9 +32,12 @@ func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 		return ota.Image{}, err
 	}
 	bar := &bar{progress: progress, totalBytes: p.totalBytes()}
-	image, err := p.writeImage(ctx, p.slot, slot, skipEqual, bar)
-	if err != nil {
-		return ota.Image{}, err
+	image := ota.Image{}
+	if p.FillsSlot() {
+		var err error
+		if image, err = p.writeImage(ctx, p.slot, slot, skipEqual, bar); err != nil {
+			return ota.Image{}, err
+		}
 	}
 	for _, w := range p.others {
 		if err := p.writeOther(ctx, w, skipEqual, bar); err != nil {
@@ -51,16 +55,11 @@ func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 	return image, p.stageVariables(ctx)
 }
 
-// discardPending drops the anchors of an update that ended before it was
+// discardPending drops what waits of an update that ended before it was
 // confirmed.
 func (p *Plan) discardPending() error {
-	for _, d := range p.around.Directories {
-		if !d.Trust {
-			continue
-		}
-		if err := Discard(d.Path); err != nil {
-			return ota.NewTransient(ota.CodeBoard, err)
-		}
+	if err := p.around.Discard(); err != nil {
+		return ota.NewTransient(ota.CodeBoard, err)
 	}
 	return nil
 }
@@ -68,13 +67,13 @@ func (p *Plan) discardPending() error {
 // stageVariables hands over the variables, also when there are none: those of
 // an update that failed must not stay.
 func (p *Plan) stageVariables(ctx context.Context) error {
-	if p.around.BootEnv != nil {
-		if err := p.around.BootEnv.Stage(ctx, p.bootEnv); err != nil {
+	if p.around.BootEnv != nil && p.FillsSlot() {
+		if err := p.around.BootEnv.Stage(ctx, p.slot.target.Name, p.bootEnv); err != nil {
 			return ota.NewTransient(ota.CodeBootEnvironment, fmt.Errorf("cannot stage bootenv: %w", err))
 		}
 	}
-	if p.around.Vars != nil {
-		if err := p.around.Vars.Stage(ctx, p.vars); err != nil {
+	if p.around.Vars != "" {
+		if err := stageVars(p.around.Vars, p.vars); err != nil {
 			return ota.NewTransient(ota.CodeBoard, fmt.Errorf("cannot stage vars: %w", err))
 		}
 	}
@@ -151,6 +150,9 @@ func (b *bar) add(n int) {
 func (p *Plan) totalBytes() int64 {
 	total := int64(0)
 	for _, w := range append([]work{p.slot}, p.others...) {
+		if w.target == nil {
+			continue
+		}
 		n := p.plainBytes(w.image)
 		if n < 0 {
 			return 0
