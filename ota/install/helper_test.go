@@ -3,6 +3,7 @@ package install
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -182,3 +183,5 @@ func wantFault(t *testing.T, err error, class ota.Class, code ota.Code) {
 		t.Errorf("got %+v (%v), want %s %s", f, err, class, code)
 	}
 }
+
+func sumOf(s string) [sha256.Size]byte { return sha256.Sum256([]byte(s)) }

@@ -112,7 +112,7 @@ func (f *zstdFrames) Read(p []byte) (int, error) {
 		if n == 0 {
 			n, err = f.z.Read(p)
 		}
-		if err == nil && f.source.handedOver() {
+		if err == nil && f.source.nearEnd() {
 			// Perhaps these were the frame's last bytes: the next one tells.
 			f.held, err = f.z.Read(f.ahead[:])
 		}
@@ -150,11 +150,21 @@ type frameSource struct {
 	left   int64 // bytes of r to hand over behind the header
 	last   bool  // no block follows
 	sum    bool  // a check sum does
+	err    error // met ahead of the decoder
 }
 
 // handedOver tells whether the decoder has all of the frame.
 func (f *frameSource) handedOver() bool {
 	return f.last && !f.sum && f.left == 0 && len(f.header) == 0
+}
+
+// nearEnd tells whether all the decoder has yet to get are an empty block,
+// which encoders end a frame with, and the check sum.
+func (f *frameSource) nearEnd() bool {
+	if !f.last && f.left == 0 && len(f.header) == 0 && f.err == nil {
+		f.err = f.nextPart()
+	}
+	return f.last && f.left == 0 && f.err == nil
 }
 
 // begin reads the header of the next frame; io.EOF when there is none.
@@ -198,6 +208,9 @@ func (f *frameSource) extend(n int) error {
 }
 
 func (f *frameSource) Read(p []byte) (int, error) {
+	if f.err != nil {
+		return 0, f.err
+	}
 	if len(f.header) == 0 && f.left == 0 {
 		if f.handedOver() {
 			return 0, io.EOF
