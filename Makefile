@@ -72,6 +72,10 @@ deb: cross ## Debian packages for amd64, arm64 and armhf, into bin/
 	  build/deb/build.sh $${pair%:*} bin/otad-linux-$${pair#*:} '$(DEB_VERSION)' bin/otad_$${pair%:*}.deb; \
 	done
 
+.PHONY: deb-check
+deb-check: deb ## install the package into a clean Debian and let systemd judge the unit (root, debootstrap)
+	build/deb/check.sh bin/otad_amd64.deb
+
 .PHONY: sbom
 sbom: cross ## the bill of materials (CycloneDX) beside each binary of `make cross`
 	@set -e; for program in bin/otad-linux-*; do \
