@@ -416,7 +416,7 @@ func (a *Agent) settle(ctx context.Context) {
 	next, _ := ota.Next(rec, ota.Settled{})
 	event := a.event(report.Event{Type: report.EventOutcome, Update: rec.ID, Outcome: &outcome, Failure: rec.Failure, Slot: rec.ToSlot})
 	event.Outcome = true
-	err := a.commit(next, &journal.Change{Box: &box, Ended: &outcome, Events: []journal.Event{event}})
+	err := a.commit(next, &journal.Change{Box: &box, Ended: &outcome, Events: []journal.Event{event}, Reports: a.reports(rec)})
 	if err != nil {
 		a.Log.Error("cannot write the history", "cause", err)
 		a.later()

@@ -85,6 +85,9 @@ type Parts struct {
 	Log     *slog.Logger
 	Logs    *Logs  // what Log said last; nil when nothing is kept
 	Version string // of otad
+	// Channels run on the same rounds as the checks for firmware. They may be set
+	// after New, until Run.
+	Channels Channels
 	// Poll makes the agent ask the server by itself, as the service does.
 	Poll bool
 	// Hold makes it decide and journal but perform no act that touches the
@@ -113,7 +116,11 @@ type Agent struct {
 	wake       alarm         // when to look again: a held event, a question to the policy
 	retryAfter time.Duration // what the server asked for with its last refusal
 	nextCheck  alarm
-	checkFail  int // checks in a row without an answer
+	nextRound  alarm         // of the channels
+	roundFail  int           // rounds in a row in which something failed
+	reported   string        // the boot that the server's statistics were told of
+	settings   config.Config // as they are in the file
+	checkFail  int           // checks in a row without an answer
 	waiting    []chan<- checked
 	rebooting  bool
 
@@ -132,7 +139,7 @@ func New(p Parts) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		Parts: p, rec: s.Update, box: s.Box,
+		Parts: p, rec: s.Update, box: s.Box, reported: s.ReportedBoot, settings: *p.Config,
 		calls: make(chan call), events: make(chan workResult), ready: make(chan struct{}),
 		watchers: make(map[chan struct{}]struct{}),
 	}
@@ -152,6 +159,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.tellRecovery()
 	}
 	a.nextCheck = a.Clock.alarmIn(a.spread(min(a.checkEvery(), firstCheckWithin)))
+	a.tune()
+	if a.Channels.pending() {
+		a.planRound(0)
+	}
 	a.lookAtBoard(ctx)
 	a.show()
 	close(a.ready)
@@ -194,6 +205,9 @@ func (a *Agent) untilNext() time.Duration {
 	if a.polls() {
 		next = min(next, a.Clock.left(a.nextCheck))
 	}
+	if left, planned := a.roundIn(); planned {
+		next = min(next, left)
+	}
 	return next
 }
 
@@ -213,6 +227,9 @@ func (a *Agent) tick(ctx context.Context) {
 	if a.polls() && a.Clock.left(a.nextCheck) == 0 {
 		a.check(ctx, 0)
 	}
+	if left, planned := a.roundIn(); planned && left == 0 {
+		a.round(ctx)
+	}
 }
 
 // lookAtBoard starts the life of the loop: which slot runs, and what follows.
@@ -231,6 +248,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	a.boot, a.booted, a.failures = boot, true, 0
 	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
 		"phase", a.rec.Phase, "update", a.rec.ID)
+	a.tellStart()
 	a.feed(ctx, a.bootEvent())
 	a.explainRescue()
 }
@@ -280,6 +298,9 @@ func (a *Agent) commit(next ota.Record, more *journal.Change) error {
 		next.ChangedAt = a.Clock.Now()
 		if next.Phase != ota.PhaseIdle { // the outcome told of the end
 			change.Events = append(change.Events, a.event(a.phaseEvent(next)))
+		}
+		if next.Phase == ota.PhaseDownloaded {
+			change.Reports = append(change.Reports, a.reports(next)...)
 		}
 	}
 	change.Update = &next

@@ -76,6 +76,7 @@ func (a *Agent) checkDone(ctx context.Context, c checked) {
 		a.Log.Warn("check failed", "code", f.Code, "cause", f)
 	}
 	a.planCheck()
+	a.planRound(0)
 	if c.err == nil {
 		c.err = a.accept(ctx, c)
 	}

@@ -48,7 +48,9 @@ func (a *Agent) edit(change func(s *report.State)) {
 
 // show copies what the loop owns into the visible state. Only the loop calls it.
 func (a *Agent) show() {
+	configuration, packages := a.channelStates()
 	a.edit(func(s *report.State) {
+		s.Configuration, s.Packages = configuration, packages
 		s.V, s.Online, s.Agent = report.Version, a.Poll, a.Version
 		s.Model, s.Device = a.Config.Device.Model, a.Config.Device.Key
 		s.Version, s.Slot, s.Trial = a.Running, a.boot.Slot, a.boot.Trial

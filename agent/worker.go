@@ -11,13 +11,16 @@ import (
 type worker struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	round  bool // it is a round of the channels
 }
 
-// workResult is what a worker found: an event for the record, or a check.
+// workResult is what a worker found: an event for the record, a check, or a
+// round of the channels.
 type workResult struct {
 	from  *worker
 	event ota.Event
 	check *checked
+	round *rounded
 }
 
 // start runs job beside the loop. There is never more than one.
@@ -44,6 +47,9 @@ func (a *Agent) stopWork() {
 	}
 	a.work.cancel()
 	<-a.work.done
+	if a.work.round {
+		a.planRound(roundAgain)
+	}
 	a.work = nil
 	a.answerWaiting(checked{err: errInterrupted})
 }
@@ -60,6 +66,10 @@ func (a *Agent) finished(ctx context.Context, r workResult) {
 	a.work = nil
 	if r.check != nil {
 		a.checkDone(ctx, *r.check)
+		return
+	}
+	if r.round != nil {
+		a.roundDone(ctx, *r.round)
 		return
 	}
 	a.retryAfter = 0

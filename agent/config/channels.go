@@ -207,6 +207,20 @@ func (c *Config) Tuned(tuning json.RawMessage) (*Config, error) {
 	return &tuned, nil
 }
 
+// Adopt takes over what may be tuned from tuned, and tells whether that changes
+// anything.
+func (c *Config) Adopt(tuned *Config) (changed bool) {
+	for _, t := range tunable {
+		section, name, _ := strings.Cut(t.key, ".")
+		from, to := tuned.setting(section, name), c.setting(section, name)
+		if !reflect.DeepEqual(from.Interface(), to.Interface()) {
+			to.Set(from)
+			changed = true
+		}
+	}
+	return changed
+}
+
 // setting is where a setting is kept.
 func (c *Config) setting(section, name string) reflect.Value {
 	find := func(v reflect.Value, tag string) reflect.Value {

@@ -47,6 +47,34 @@ type State struct {
 	Checked *time.Time   `json:"checked,omitempty"`  // the last check that was answered
 
 	Last *ota.Outcome `json:"last,omitempty"` // how the last update ended
+
+	Configuration *Configuration `json:"configuration,omitempty"` // where there is a configuration channel
+	Packages      []Package      `json:"packages,omitempty"`
+}
+
+// Configuration is how the configuration channel stands; also the answer of
+// `config`.
+type Configuration struct {
+	Version ota.Version  `json:"version"`           // that runs; code 0: none from the server
+	Applied *time.Time   `json:"applied,omitempty"` // when it was
+	To      *ota.Version `json:"to,omitempty"`      // that is being applied, or that failed while the old one is restored
+	Bad     *ota.Version `json:"bad,omitempty"`     // that failed last, and is not tried again
+	Failure *ota.Failure `json:"failure,omitempty"` // how Bad failed
+	Trouble *ota.Failure `json:"trouble,omitempty"` // what is being tried again
+}
+
+// Package is how a side package stands.
+type Package struct {
+	Name    string       `json:"name"`
+	Kind    string       `json:"kind"`
+	Version ota.Version  `json:"version"` // that otad installed last; code 0: none
+	Phase   ota.Phase    `json:"phase"`   // idle, downloading, downloaded, installing
+	To      *ota.Version `json:"to,omitempty"`
+	Percent int          `json:"percent,omitempty"` // of the download
+	Reason  string       `json:"reason,omitempty"`  // why it is not installed now
+	Bad     *ota.Version `json:"bad,omitempty"`     // that failed last
+	Failure *ota.Failure `json:"failure,omitempty"` // how Bad failed
+	Trouble *ota.Failure `json:"trouble,omitempty"` // what is being tried again
 }
 
 // Transfer is how far a transfer of bytes is.
@@ -83,6 +111,8 @@ type Progress struct {
 const (
 	EventPhase            = "phase"             // the update entered a phase
 	EventOutcome          = "outcome"           // the update ended; Outcome says how
+	EventConfiguration    = "configuration"     // a change of the configuration ended; Outcome says how
+	EventPackage          = "package"           // a change of a side package ended; Outcome says how
 	EventJournalRecovered = "journal-recovered" // the journal was damaged and rebuilt
 )
 

@@ -85,7 +85,7 @@ func (j *Journal) CommitChannel(c ChannelChange) error {
 				return err
 			}
 		}
-		if err := addReports(state, c.Reports); err != nil {
+		if err := addReports(state, "", c.Reports); err != nil {
 			return err
 		}
 		return enqueue(tx.Bucket(bucketOutbox), c.Events)

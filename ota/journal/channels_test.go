@@ -105,7 +105,10 @@ func TestReportQueue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j := reopen(t, nil, path)
 	for range 2 {
-		if err := j.ReportStart("boot-1", ota.Report{Type: "app_start"}); err != nil {
+		if was, err := j.Load(); err != nil || was.ReportedBoot == "boot-1" {
+			continue
+		}
+		if err := j.Commit(Change{Boot: "boot-1", Reports: []ota.Report{{Type: "app_start"}}}); err != nil {
 			t.Fatal(err)
 		}
 		j = reopen(t, j, path)

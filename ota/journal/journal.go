@@ -64,6 +64,8 @@ type Journal struct{ db *bbolt.DB }
 type State struct {
 	Update ota.Record
 	Box    ota.Box
+	// ReportedBoot is the boot that the server's statistics were told of last.
+	ReportedBoot string
 }
 
 // Change is what one commit writes; nil and empty members stay as they are.
@@ -76,6 +78,7 @@ type Change struct {
 	Told    bool         // Events tell of the Recovery that Open returned
 	Reports []ota.Report // appended to the reports for the server
 	Deed    *ota.Deed    // appended to the audit
+	Boot    string       // the boot that Reports tell the start of
 }
 
 // Event is a message for the operator that must arrive, sooner or later.
@@ -108,7 +111,10 @@ func (j *Journal) Load() (State, error) {
 				}
 			}
 		}
-		return nil
+		var reports Reports
+		err := getJSON(state, keyReports, &reports)
+		s.ReportedBoot = reports.BootID
+		return err
 	})
 	if err != nil {
 		return State{}, fault("read", err)
@@ -155,7 +161,7 @@ func (j *Journal) Commit(c Change) error {
 				return err
 			}
 		}
-		if err := addReports(state, c.Reports); err != nil {
+		if err := addReports(state, c.Boot, c.Reports); err != nil {
 			return err
 		}
 		return enqueue(tx.Bucket(bucketOutbox), c.Events)

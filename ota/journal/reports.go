@@ -35,18 +35,6 @@ type Reports struct {
 // Reports returns the reports that wait.
 func (j *Journal) Reports() (r Reports, err error) { return r, j.get(keyReports, &r) }
 
-// ReportStart puts the start of a system into the queue, once for each boot.
-func (j *Journal) ReportStart(bootID string, r ota.Report) error {
-	was, err := j.Reports()
-	if err != nil || was.BootID == bootID {
-		return err
-	}
-	return j.editReports(func(q *Reports) {
-		q.BootID = bootID
-		q.add(r)
-	})
-}
-
 // ReportDone removes a report that the server took, or that it never will.
 func (j *Journal) ReportDone(seq uint64) error {
 	return j.editReports(func(q *Reports) {
@@ -81,14 +69,18 @@ func (j *Journal) editReports(change func(*Reports)) error {
 	}))
 }
 
-// addReports appends within a transaction.
-func addReports(state *bbolt.Bucket, list []ota.Report) error {
+// addReports appends within a transaction; boot, if any, is that of which the
+// start is told.
+func addReports(state *bbolt.Bucket, boot string, list []ota.Report) error {
 	if len(list) == 0 {
 		return nil
 	}
 	var q Reports
 	if err := getJSON(state, keyReports, &q); err != nil {
 		return err
+	}
+	if boot != "" {
+		q.BootID = boot
 	}
 	for _, r := range list {
 		q.add(r)

@@ -174,7 +174,16 @@ func (s *signerInfo) certificateOf(certificates []*x509.Certificate) *x509.Certi
 // verifyContent checks that this signer signed exactly content with the key of
 // the certificate. Who that is, it does not judge.
 func (s *signerInfo) verifyContent(content []byte, c *x509.Certificate) error {
+	return s.verifyDigest(func(hash crypto.Hash) ([]byte, error) { return sum(hash, content), nil }, c)
+}
+
+// verifyDigest is verifyContent for a content of which digestBy tells the digest.
+func (s *signerInfo) verifyDigest(digestBy func(crypto.Hash) ([]byte, error), c *x509.Certificate) error {
 	hash, err := digestOf(s.DigestAlgorithm.Algorithm)
+	if err != nil {
+		return err
+	}
+	content, err := digestBy(hash)
 	if err != nil {
 		return err
 	}
@@ -189,7 +198,7 @@ func (s *signerInfo) verifyContent(content []byte, c *x509.Certificate) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(digest, sum(hash, content)) {
+	if !bytes.Equal(digest, content) {
 		return errors.New("it signs another description")
 	}
 	return verifySignature(c.PublicKey, s.SignatureAlgorithm, hash, sum(hash, signed), s.Signature)
