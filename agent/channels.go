@@ -81,7 +81,7 @@ func (a *Agent) round(ctx context.Context) {
 				return
 			}
 			f := ota.FaultOf(work(ctx))
-			a.showChannels()
+			a.ShowChannels()
 			switch {
 			case f == nil || ctx.Err() != nil:
 			case f.Code == ota.CodeNotNow:
@@ -178,8 +178,8 @@ func (a *Agent) TellOutcome(o ota.Outcome) journal.Event {
 	return e
 }
 
-// showChannels copies how the channels stand into the visible state.
-func (a *Agent) showChannels() {
+// ShowChannels copies how the channels stand into the visible state.
+func (a *Agent) ShowChannels() {
 	c, list := a.channelStates()
 	a.edit(func(s *report.State) { s.Configuration, s.Packages = c, list })
 }

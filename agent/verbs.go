@@ -39,6 +39,13 @@ func (a *Agent) do(ctx context.Context, r control.Request) (any, error) {
 			return a.Journal.Deeds(min(limit, journal.MaxDeeds))
 		}
 		return a.Journal.History(min(limit, journal.MaxHistory))
+	case control.Config:
+		configuration, _ := a.channelStates()
+		if configuration == nil {
+			return nil, ota.NewRefused(ota.CodeNothing, errors.New("cannot tell of a configuration: this box has no configuration channel")).
+				WithHint("see [configuration] key")
+		}
+		return configuration, nil
 	case control.Logs:
 		if a.Logs == nil {
 			return []string{}, nil

@@ -38,12 +38,12 @@ type Result struct {
 
 // remote lists the verbs that are taken from a broker: all but those that name
 // files of the box.
-var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Defer: true, Cancel: true, History: true, Logs: true,
+var remote = map[string]bool{Status: true, Check: true, Upgrade: true, Consent: true, Defer: true, Cancel: true, History: true, Logs: true, Config: true,
 	Confirm: true, Rollback: true, Reboot: true}
 
 // looking are the verbs that change nothing. They need no memory of their ids,
 // which would cost a write to the flash each.
-var looking = map[string]bool{Status: true, History: true, Logs: true}
+var looking = map[string]bool{Status: true, History: true, Logs: true, Config: true}
 
 // spread are the verbs that make a box ask the server or restart: addressed to a
 // group, they are not followed by all boxes at once.

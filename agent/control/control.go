@@ -35,6 +35,7 @@ const (
 	Defer   = "defer"   // the viewer says: later
 	Cancel  = "cancel"  // stop the update under way
 	History = "history" // how updates ended; Data is []ota.Outcome, the newest first
+	Config  = "config"  // how the configuration channel stands; Data is report.Configuration
 	Logs    = "logs"    // the last lines of the log; Data is []string, the newest last
 
 	// What a person decides about the system that runs; Data is report.State.
@@ -76,6 +77,7 @@ var allowed = map[string]Args{
 	Cancel:  {},
 	History: {Limit: 1, Audit: true},
 	Logs:    {Limit: 1},
+	Config:  {},
 
 	Confirm:  {},
 	Rollback: {Now: true},

@@ -30,7 +30,7 @@ var localOnly = map[string]bool{"Args.source": true, "Args.below_floor": true}
 // described says which schema a Go type has; the schema's name is the type's.
 var described = []reflect.Type{
 	reflect.TypeFor[report.State](), reflect.TypeFor[report.Progress](), reflect.TypeFor[report.Event](),
-	reflect.TypeFor[report.Transfer](), reflect.TypeFor[report.Update](),
+	reflect.TypeFor[report.Transfer](), reflect.TypeFor[report.Update](), reflect.TypeFor[report.Configuration](), reflect.TypeFor[report.Package](),
 	reflect.TypeFor[control.Result](), reflect.TypeFor[control.Command](), reflect.TypeFor[control.Args](),
 	reflect.TypeFor[ota.Version](), reflect.TypeFor[ota.Failure](), reflect.TypeFor[ota.Offer](), reflect.TypeFor[ota.Outcome](), reflect.TypeFor[ota.Deed](),
 }
@@ -96,6 +96,8 @@ func kindOf(t reflect.Type) string {
 		return "integer"
 	case reflect.Struct:
 		return t.Name()
+	case reflect.Slice:
+		return "array of " + kindOf(t.Elem())
 	}
 	return "unknown " + t.String()
 }
@@ -130,6 +132,10 @@ func TestContractHoldsTheTypes(t *testing.T) {
 			kind, _ := p["type"].(string)
 			if ref, ok := p["$ref"].(string); ok {
 				kind = strings.TrimPrefix(ref, "#/components/schemas/")
+			}
+			if items, ok := p["items"].(map[string]any); ok {
+				ref, _ := items["$ref"].(string)
+				kind += " of " + strings.TrimPrefix(ref, "#/components/schemas/")
 			}
 			if kind != m.kind && !(kind == "string" && m.kind == "Phase") { // an outcome's result is a phase that ended
 				t.Errorf("%s.%s is described as %q, it is %q", name, n, kind, m.kind)
@@ -194,6 +200,12 @@ func examples(t *testing.T) map[string]any {
 	full.Trial, full.Phase, full.Stage, full.Percent, full.Transfer = true, ota.PhaseInstalling, "write", 23, transfer
 	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true}
 	full.Reason, full.GoesOn, full.Trouble, full.Last = "waits for the window 02:00-05:00", &later, failure, outcome
+	full.Configuration = &report.Configuration{Version: ota.Version{Code: 7, Name: "v7"}, Applied: &at, To: &ota.Version{Code: 9, Name: "v9"}, Bad: &ota.Version{Code: 8, Name: "v8"},
+		Failure: &ota.Failure{Class: ota.Permanent, Code: ota.CodeConfigurationSchema, Text: "cannot apply configuration: it does not fit the schema at /volume: 11 is more than 10"}, Trouble: failure}
+	full.Packages = []report.Package{{Name: "launcher", Kind: "apk", Version: ota.Version{Code: 3, Name: "3.0"}, Phase: ota.PhaseDownloading, To: &ota.Version{Code: 5, Name: "5.0"}, Percent: 40,
+		Reason: "outside the maintenance windows", Bad: &ota.Version{Code: 4, Name: "4.0"}, Failure: &ota.Failure{Class: ota.Permanent, Code: ota.CodePackageHook, Text: "cannot install package \"launcher\": hook \"install-apk\": exit status 1"}, Trouble: failure}}
+	installed := &ota.Outcome{ID: "PK3M2A", Kind: ota.KindPackage, Name: "launcher", Result: ota.PhaseConfirmed,
+		Offer: ota.Offer{VersionCode: 5, VersionName: "5.0", URL: "https://fw.example/launcher-5.apk", Type: ota.UpgradeSilent}, From: ota.Version{Code: 3}, By: "poll", Started: at, Ended: later}
 
 	returned := &ota.Outcome{ID: "B4CK00", Result: ota.PhaseConfirmed, From: to, Slot: "a", By: "cli", Back: true, Started: at, Ended: later,
 		Offer: ota.Offer{VersionCode: from.Code, VersionName: from.Name, Type: ota.UpgradeSilent}}
@@ -219,6 +231,7 @@ func examples(t *testing.T) map[string]any {
 		"event-outcome":      report.Event{V: report.Version, ID: "E7H2Q1", Seq: 18, Time: at, Type: report.EventOutcome, Update: "KX3M2A", Outcome: outcome},
 		"event-outcome-package": report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventOutcome, Update: "PK9QRT", Outcome: &ota.Outcome{
 			ID: "PK9QRT", Kind: ota.KindPackage, Name: "epg", Result: ota.PhaseConfirmed, Offer: ota.Offer{VersionCode: 7, Type: ota.UpgradeSilent}, From: ota.Version{Code: 6}, Started: at, Ended: later}},
+		"event-package":           report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventPackage, Update: "PK3M2A", To: &ota.Version{Code: 5, Name: "5.0"}, Outcome: installed},
 		"event-journal-recovered": report.Event{V: report.Version, ID: "E7H2Q2", Seq: 19, Time: at, Type: report.EventJournalRecovered, Text: "the journal was damaged and rebuilt"},
 		"result-ok":               control.Result{ID: "2026-11-22-a", Verb: control.Check, Time: at, Reply: control.Reply{V: control.Version, OK: true, Data: marshal(t, offer)}},
 		"result-refused":          control.Result{ID: "2026-11-22-b", Verb: control.Cancel, Time: at, Reply: control.Reply{V: control.Version, Code: ota.CodeNothing, Text: "cannot cancel: no update is under way", Hint: "nothing to do"}},
@@ -300,6 +313,13 @@ func TestExamplesSetEverything(t *testing.T) {
 				continue
 			}
 			seen[schema+"."+name] = true
+			if items, ok := p["items"].(map[string]any); ok {
+				ref, _ := items["$ref"].(string)
+				list, _ := value.([]any)
+				for _, item := range list {
+					walk(strings.TrimPrefix(ref, "#/components/schemas/"), item)
+				}
+			}
 			if ref, ok := p["$ref"].(string); ok {
 				walk(strings.TrimPrefix(ref, "#/components/schemas/"), value)
 			}

@@ -75,15 +75,19 @@ func version(_ context.Context, env cli.Env, args []string) error {
 	})
 }
 
-func configuration(_ context.Context, env cli.Env, args []string) error {
+func configVerb(ctx context.Context, env cli.Env, args []string) error {
 	fs := cli.Flags("otad config")
-	path := configFlag(fs)
+	path, asJSON := configFlag(fs), jsonFlag(fs)
 	operands, err := cli.Parse(fs, args, 1, 1)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if operands[0] != "show" && operands[0] != "check" {
-		return cli.Usagef("want show or check, not %q", operands[0])
+	case operands[0] == "status":
+		return configStatus(ctx, env, *path, *asJSON)
+	case operands[0] != "show" && operands[0] != "check":
+		return cli.Usagef("want show, check or status, not %q", operands[0])
+	case *asJSON:
+		return cli.Usagef("--json goes with status only")
 	}
 	cfg, err := config.Load(*path)
 	if err != nil {

@@ -107,7 +107,7 @@ func consoleOptions(cfg *config.Config, d door) (console.Options, error) {
 	c := cfg.Console
 	o := console.Options{
 		Port: c.Port, Open: func() (io.ReadWriteCloser, error) { return console.OpenPort(c.Port, c.Baud) },
-		Box: consoleBox{d, cfg}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History, control.Logs},
+		Box: consoleBox{d, cfg}, Face: consoleFace{}, ReadOnly: []string{control.Status, control.History, control.Logs, control.Config},
 		Inbox: console.Inbox{Dir: filepath.Join(cfg.Download.Dir, "console"), MaxBytes: int64(cfg.Download.MaxSize)},
 		Dumb:  c.Terminal == "dumb",
 	}
@@ -231,7 +231,7 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		fs.BoolVar(&c.Wait, "wait", false, "")
 	}
 	switch c.Verb {
-	case control.Status, control.Check, control.Cancel, control.Confirm, diagVerb:
+	case control.Status, control.Check, control.Cancel, control.Confirm, control.Config, diagVerb:
 	case control.Rollback:
 		updates()
 	case control.Reboot:
@@ -318,6 +318,11 @@ func (consoleFace) Say(w io.Writer, c console.Command, data json.RawMessage) {
 		var text string
 		if err = json.Unmarshal(data, &text); err == nil {
 			fmt.Fprint(w, text)
+		}
+	case control.Config:
+		var s report.Configuration
+		if err = json.Unmarshal(data, &s); err == nil {
+			printConfiguration(w, s)
 		}
 	case control.Logs:
 		var lines []string

@@ -29,7 +29,7 @@ func commands() []cli.Command {
 		{Name: "logs", Args: "[--limit N] [--follow] [--json]", Summary: "the last lines of the service's log", Run: logs},
 		{Name: "doctor", Args: "[--quick] [--json]", Summary: "look the box over, offline: journal, slots, boot environment, trust", Run: examine},
 		{Name: "diag", Args: "[-o FILE]", Summary: "all that explains a box, without its secrets, in one text", Run: diag},
-		{Name: "config", Args: "show|check", Summary: "the effective configuration, or whether it is right", Run: configuration},
+		{Name: "config", Args: "show|check|status [--json]", Summary: "the settings, or whether they are right; how the configuration channel stands", Run: configVerb},
 		{Name: "console", Args: "[--port P] [--baud N]", Summary: "the serial console, for people and programs", Run: serialConsole},
 		{Name: "version", Args: "[--json]", Summary: "which otad this is", Run: version},
 	}

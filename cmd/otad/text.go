@@ -47,6 +47,12 @@ func printState(w io.Writer, s report.State) {
 	if s.Floor != "" {
 		row("floor", "%s", s.Floor)
 	}
+	if s.Configuration != nil {
+		row("configuration", "%s", configurationText(*s.Configuration))
+	}
+	for _, p := range s.Packages {
+		row(p.Name, "%s", packageText(p))
+	}
 	if s.Last != nil {
 		row("last update", "version %s: %s, %s", versionText(offerVersion(s.Last.Offer)), resultText(*s.Last), timeText(s.Last.Ended))
 	}

@@ -33,6 +33,7 @@ type box struct {
 	journal *journal.Journal
 	lock    *durable.Lock
 	clock   *agent.Clock
+	client  *upgradelink.Client
 	tls     *tls.Config
 	log     *slog.Logger
 	logs    *agent.Logs // what log said last
@@ -77,6 +78,8 @@ func takeLock(cfg *config.Config) (*durable.Lock, error) {
 
 // wire opens the parts and makes the agent.
 func (b *box) wire(cfg *config.Config, m mode) error {
+	own := *cfg // the agent tunes its own; the doors read the file's
+	cfg = &own
 	bd, err := openBoard(cfg, b.log, false)
 	if err != nil {
 		return err
@@ -113,12 +116,16 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 	if err != nil {
 		return err
 	}
+	b.client = server.client
 	b.agent, err = agent.New(agent.Parts{
 		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher, Streamer: fetcher,
 		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Logs: b.logs, Version: buildVersion(),
 		Poll: m.poll, Hold: m.hold,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return b.openChannels(cfg, server.client, fetcher.download)
 }
 
 func (b *box) close() {
@@ -167,7 +174,7 @@ func httpTransport(cfg *config.Config, tls *tls.Config) (*http.Transport, error)
 // apiTimeout bounds one call of the API.
 const apiTimeout = 30 * time.Second
 
-func openServer(cfg *config.Config, tls *tls.Config) (agent.Server, error) {
+func openServer(cfg *config.Config, tls *tls.Config) (*catalogue, error) {
 	secret, err := config.ReadSecret(cfg.Server.SecretKeyFile)
 	if err != nil {
 		return nil, err
@@ -230,7 +237,7 @@ func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.
 // while nobody does.
 func limit(cfg *config.Config, bd board.Board) func() int64 {
 	busy, can := bd.(board.Busy)
-	if !can || cfg.Download.LimitBusy == cfg.Download.LimitIdle {
+	if !can {
 		return func() int64 { return int64(cfg.Download.LimitIdle) }
 	}
 	var asked time.Time
@@ -240,6 +247,9 @@ func limit(cfg *config.Config, bd board.Board) func() int64 {
 			return now
 		}
 		asked, now = time.Now(), int64(cfg.Download.LimitIdle)
+		if cfg.Download.LimitBusy == cfg.Download.LimitIdle {
+			return now
+		}
 		if reason, err := busy.Busy(context.Background()); err != nil || reason != "" {
 			now = int64(cfg.Download.LimitBusy)
 		}
