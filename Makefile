@@ -31,11 +31,13 @@ test: ## all tests, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
 
 .PHONY: check
-check: ## format, vet and staticcheck
+check: ## format, vet, staticcheck, and shellcheck where it is
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	@if command -v shellcheck >/dev/null; then shellcheck -S warning $$(git ls-files | xargs awk 'FNR == 1 && /^#!.*sh/ { print FILENAME }'); \
+	  elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; fi
 	$(GO) mod verify
 
 .PHONY: bench

@@ -13,8 +13,8 @@ trap 'rm -rf "$work"' EXIT
 : "${SUITE:=bookworm}" "${MAX_EXPOSURE:=4.0}"
 
 # The mirror that this machine uses itself.
-mirror=$(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\) .*/\2/p' \
-	/etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -1)
+# shellcheck disable=SC2016 # the name is apt's
+mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' "Codename: $SUITE" 2>/dev/null | head -n 1)
 debootstrap --variant=minbase --include=systemd "$SUITE" "$root" ${mirror:+"$mirror"} >"$work/log" 2>&1 ||
 	{ tail "$work/log" >&2; echo "check: debootstrap failed" >&2; exit 1; }
 
