@@ -36,7 +36,7 @@ check: ## format, vet, staticcheck, and shellcheck where it is
 	  if [ -n "$$unformatted" ]; then echo "not formatted:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	@if command -v shellcheck >/dev/null; then shellcheck -S warning $$(git ls-files | xargs awk 'FNR == 1 && /^#!.*sh/ { print FILENAME }'); \
+	@if command -v shellcheck >/dev/null; then shellcheck -S warning $$(git ls-files .ci build | xargs awk 'FNR == 1 && /^#!.*sh/ { print FILENAME }'); \
 	  elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; fi
 	$(GO) mod verify
 
