@@ -150,8 +150,11 @@ func (c *Channel) commit(change ota.ConfigurationChange) error {
 		return err
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.rec = rec
+	c.mu.Unlock()
+	if c.Changed != nil {
+		c.Changed()
+	}
 	return nil
 }
 

@@ -91,7 +91,9 @@ type Parts struct {
 	// Tell makes the event that tells of an end.
 	Tell   func(ota.Outcome) journal.Event
 	Report bool // tell the server's statistics, too
-	Log    *slog.Logger
+	// Changed is called when State has something new; nil for nobody.
+	Changed func()
+	Log     *slog.Logger
 	// Run runs a hook; nil for hook.Run.
 	Run func(ctx context.Context, path string, input []byte) error
 }

@@ -40,7 +40,7 @@ func (b *box) openChannels(cfg *config.Config, client *upgradelink.Client, files
 			Key: c.Key, File: c.File, Apply: c.Apply, Health: c.Health, Timeout: time.Duration(c.Timeout), Schema: rules,
 			Judge: func(tuning json.RawMessage) error { _, err := cfg.Tuned(tuning); return err },
 			FS:    durable.OS, Server: &configurations{client, ask}, Journal: b.journal, Now: b.clock.Now,
-			Tell: b.agent.TellOutcome, Report: cfg.Server.Report, Log: b.log,
+			Tell: b.agent.TellOutcome, Changed: b.agent.ShowChannels, Report: cfg.Server.Report, Log: b.log,
 		})
 		if err != nil {
 			return err
