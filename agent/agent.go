@@ -88,6 +88,8 @@ type Parts struct {
 	// Channels run on the same rounds as the checks for firmware. They may be set
 	// after New, until Run.
 	Channels Channels
+	// OpenWatchdog starts the watchdog, which Run feeds within its time; nil for none.
+	OpenWatchdog func() (w Watchdog, timeout time.Duration, err error)
 	// Poll makes the agent ask the server by itself, as the service does.
 	Poll bool
 	// Hold makes it decide and journal but perform no act that touches the
@@ -123,6 +125,7 @@ type Agent struct {
 	checkFail  int           // checks in a row without an answer
 	waiting    []chan<- checked
 	rebooting  bool
+	dog        dog
 
 	audit auditor
 
@@ -151,6 +154,8 @@ func New(p Parts) (*Agent, error) {
 // Run works until ctx ends or the box is asked to restart (ErrRebooting).
 // What was under way goes on at the next Run from the journal.
 func (a *Agent) Run(ctx context.Context) error {
+	a.openDog()
+	defer a.leaveDog()
 	defer a.stopWork()
 	a.sweep()
 	a.loadFloor()
@@ -169,6 +174,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for !a.rebooting {
+		a.feedDog()
 		timer.Reset(a.untilNext())
 		select {
 		case <-ctx.Done():
@@ -199,6 +205,9 @@ func (a *Agent) polls() bool {
 // clock is set meanwhile.
 func (a *Agent) untilNext() time.Duration {
 	next := time.Hour
+	if a.dog.every > 0 {
+		next = a.dog.every
+	}
 	if a.wake.set() {
 		next = min(next, a.Clock.left(a.wake))
 	}

@@ -63,7 +63,13 @@ func (s system) image(size int) []byte {
 
 func newTestBox(t *testing.T) *testBox {
 	t.Helper()
-	dir := t.TempDir()
+	return newTestBoxIn(t, t.TempDir())
+}
+
+// newTestBoxIn is for a test in a bubble, whose own directory would be removed
+// outside of it.
+func newTestBoxIn(t *testing.T, dir string) *testBox {
+	t.Helper()
 	authority, err := swutest.NewAuthority()
 	must(t, err)
 	must(t, sim.Create(durable.OS, filepath.Join(dir, "box"), slotBytes, "a", "b"))

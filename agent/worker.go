@@ -12,6 +12,8 @@ type worker struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	round  bool // it is a round of the channels
+	since  time.Time
+	waits  time.Duration // before it begins
 }
 
 // workResult is what a worker found: an event for the record, a check, or a
@@ -27,7 +29,7 @@ type workResult struct {
 func (a *Agent) start(ctx context.Context, job func(ctx context.Context) workResult) {
 	a.stopWork()
 	ctx, cancel := context.WithCancel(ctx)
-	w := &worker{cancel: cancel, done: make(chan struct{})}
+	w := &worker{cancel: cancel, done: make(chan struct{}), since: time.Now(), waits: a.backoff()}
 	a.work = w
 	go func() {
 		defer close(w.done)

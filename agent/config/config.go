@@ -29,6 +29,7 @@ type Config struct {
 	Download Download `toml:"download"`
 	Board    Board    `toml:"board"`
 	Health   Health   `toml:"health"`
+	Watchdog Watchdog `toml:"watchdog"`
 	Control  Control  `toml:"control"`
 	Console  Console  `toml:"console"`
 	USB      USB      `toml:"usb"`
@@ -191,6 +192,12 @@ type Health struct {
 	Timeout Duration `toml:"timeout"`
 }
 
+// Watchdog resets a box that hangs; none when Device is empty.
+type Watchdog struct {
+	Device  string   `toml:"device"` // "/dev/watchdog"
+	Timeout Duration `toml:"timeout"`
+}
+
 // Control is the local door.
 type Control struct {
 	Socket string `toml:"socket"`
@@ -241,14 +248,15 @@ func Default() Config {
 			RetryMax:     Duration(5 * time.Minute),
 			Checkpoint:   16 << 20,
 		},
-		Install: Install{ScriptTimeout: Duration(10 * time.Minute), UpdateTypes: []string{}},
-		Board:   Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},
-		Health:  Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
-		Control: Control{Socket: "/run/otad.sock"},
-		Console: Console{Baud: 115200, Terminal: "vt100"},
-		USB:     USB{Ask: true},
-		State:   State{Dir: "/var/lib/otad"},
-		Log:     Log{Level: "info"},
+		Install:  Install{ScriptTimeout: Duration(10 * time.Minute), UpdateTypes: []string{}},
+		Board:    Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},
+		Health:   Health{Hooks: "/etc/otad/health.d", Timeout: Duration(2 * time.Minute)},
+		Watchdog: Watchdog{Timeout: Duration(time.Minute)},
+		Control:  Control{Socket: "/run/otad.sock"},
+		Console:  Console{Baud: 115200, Terminal: "vt100"},
+		USB:      USB{Ask: true},
+		State:    State{Dir: "/var/lib/otad"},
+		Log:      Log{Level: "info"},
 	}
 }
 

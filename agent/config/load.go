@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -165,6 +166,9 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
+// leastWatchdog is longer than any one thing that the loop does by itself.
+const leastWatchdog = 10 * time.Second
+
 // resolve fills in what depends on the box and checks the whole.
 func (c *Config) resolve() error {
 	var errs []error
@@ -206,6 +210,9 @@ func (c *Config) resolve() error {
 		if n.value == 0 {
 			check(fmt.Errorf("%s must not be 0", n.key))
 		}
+	}
+	if c.Watchdog.Device != "" && time.Duration(c.Watchdog.Timeout) < leastWatchdog {
+		check(fmt.Errorf("watchdog.timeout must be at least %s: a slow medium is not a box that hangs", leastWatchdog))
 	}
 	if c.Policy.DeferCount < 0 {
 		check(errors.New("policy.defer_count must not be negative"))

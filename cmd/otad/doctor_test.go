@@ -64,7 +64,10 @@ func TestDoctorOnBrokenBoxes(t *testing.T) {
 		{"no settings", func(b *box) { must(b.t, os.Remove(b.path("otad.toml"))) }, "configuration", doctor.Fail, "otad.toml"},
 		{"version", func(b *box) { must(b.t, os.Remove(b.path("version"))) }, "identity", doctor.Fail, "version"},
 		{"journal gone", func(b *box) { must(b.t, os.Remove(b.path("state/journal.db"))) }, "journal", doctor.Warn, "not there"},
-		{"journal damaged", func(b *box) { b.scribble(b.path("state/journal.db"), 3*4096) }, "journal", doctor.Fail, "damaged"},
+		{"journal damaged", func(b *box) {
+			b.scribble(b.path("state/journal.db"), 16)
+			b.scribble(b.path("state/journal.db"), int64(os.Getpagesize())+16)
+		}, "journal", doctor.Fail, "damaged"},
 		{"journal cut", func(b *box) { must(b.t, os.Truncate(b.path("state/journal.db"), 5000)) }, "journal", doctor.Fail, "damaged"},
 		{"journal was damaged", func(b *box) { b.write("state/journal.db.damaged-20260101-000000", []byte("x")) }, "journal", doctor.Warn, "before"},
 		{"floor gone", func(b *box) { must(b.t, os.Remove(b.path("state/floor"))) }, "floor", doctor.Warn, `the journal says "2"`},

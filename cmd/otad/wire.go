@@ -117,10 +117,14 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 		return err
 	}
 	b.client = server.client
+	var dog func() (agent.Watchdog, time.Duration, error)
+	if m.poll { // whoever comes and goes must not start it
+		dog = openWatchdog(cfg.Watchdog, b.log)
+	}
 	b.agent, err = agent.New(agent.Parts{
 		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher, Streamer: fetcher,
 		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Logs: b.logs, Version: buildVersion(),
-		Poll: m.poll, Hold: m.hold,
+		OpenWatchdog: dog, Poll: m.poll, Hold: m.hold,
 	})
 	if err != nil {
 		return err
