@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -173,6 +174,9 @@ var (
 		"go.etcd.io/bbolt",
 		"golang.org/x/sys",
 	}
+	deskModules = []string{ // of otactl alone
+		"github.com/charmbracelet/bubbletea",
+	}
 	labModules = []string{
 		"github.com/diskfs/go-diskfs",
 		"github.com/gorilla/websocket",
@@ -190,7 +194,7 @@ func TestDirectDependencies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := append(slices.Clone(agentModules), labModules...)
+	want := slices.Concat(agentModules, deskModules, labModules)
 	var got []string
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "require "))
@@ -206,6 +210,28 @@ func TestDirectDependencies(t *testing.T) {
 	for _, module := range want {
 		if !strings.Contains(string(docs), "`"+module+"`") {
 			t.Errorf("docs/dependencies.md does not say why %s", module)
+		}
+	}
+}
+
+// What the desk's program is built with is not in the box's: asked of the
+// linker's own list, so that no way around counts.
+func TestDeskModulesStayOutOfTheAgent(t *testing.T) {
+	t.Parallel()
+	deps := func(program string) string {
+		out, err := exec.Command("go", "list", "-deps", program).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	box, desk := deps("./cmd/otad"), deps("./cmd/otactl")
+	for _, module := range slices.Concat(deskModules, []string{"github.com/charmbracelet/", "github.com/muesli/"}) {
+		if strings.Contains(box, module) {
+			t.Errorf("otad is linked with %s", module)
+		}
+		if !strings.Contains(desk, module) {
+			t.Errorf("otactl is not linked with %s: is the list right?", module)
 		}
 	}
 }

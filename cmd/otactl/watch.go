@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"otad/cmd/internal/cli"
@@ -73,7 +71,7 @@ func watch(ctx context.Context, env cli.Env, args []string) error {
 	case call.web != "":
 		err = serveFleet(ctx, env, call.web, boxes)
 	case !call.json && out != nil:
-		err = call.draw(ctx, out, boxes)
+		err = call.screen(ctx, env.Stdin, out, boxes)
 	default:
 		err = call.lines(ctx, env.Stdout, boxes)
 	}
@@ -142,49 +140,6 @@ func (c *watchCall) lines(ctx context.Context, w io.Writer, boxes *fleet.Fleet) 
 		}
 		return nil
 	})
-}
-
-// The few sequences of ECMA-48 that a redrawn table needs. A library for whole
-// user interfaces would bring a dozen modules for them: there is nothing to
-// type here, and every terminal since the VT100 knows these.
-const (
-	screenOpen  = "\x1b[?1049h\x1b[?25l" // another screen, no cursor
-	screenClose = "\x1b[?25h\x1b[?1049l"
-	screenHome  = "\x1b[H"
-	lineEnd     = "\x1b[K" // clear to the end of the line
-	screenEnd   = "\x1b[J" // and what is below
-)
-
-// draw redraws the table on a terminal, and leaves its last state behind.
-func (c *watchCall) draw(ctx context.Context, w *os.File, boxes *fleet.Fleet) error {
-	io.WriteString(w, screenOpen) // a terminal that is gone shows at the next write
-	all := map[string]fleet.Row{}
-	shown := func() []fleet.Row {
-		var rows []fleet.Row
-		for _, r := range all {
-			if fleet.Match(r, c.filter) {
-				rows = append(rows, r)
-			}
-		}
-		fleet.Sort(rows, fleet.Order(c.order))
-		return rows
-	}
-	colour := os.Getenv("NO_COLOR") == ""
-	err := follow(ctx, boxes, func(rows []fleet.Row) error {
-		for _, r := range rows {
-			all[r.Box] = r
-		}
-		width, height := terminalSize(w)
-		var table bytes.Buffer
-		fleet.WriteTable(&table, shown(), width, height, colour)
-		text := screenHome + strings.ReplaceAll(table.String(), "\n", lineEnd+"\n") + screenEnd
-		_, err := io.WriteString(w, text) // in one piece: no flicker
-		return err
-	})
-	io.WriteString(w, screenClose)
-	width, height := terminalSize(w)
-	fleet.WriteTable(w, shown(), width, height, false)
-	return err
 }
 
 // follow calls each with the boxes that changed, at once and then at most

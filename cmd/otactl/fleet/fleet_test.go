@@ -103,7 +103,7 @@ func TestHostileTexts(t *testing.T) {
 	f.Take(say(t, "stv1/one", "state", s))
 	var table bytes.Buffer
 	rows, _, _ := f.Since(0)
-	WriteTable(&table, rows, 100, 20, false)
+	WriteTable(&table, rows, 0, 100, 20, false)
 	for line := range strings.Lines(table.String()) {
 		if strings.ContainsRune(line, '\x1b') || utf8.RuneCountInString(line) > 101 || !utf8.ValidString(line) {
 			t.Errorf("line %q", line)
@@ -134,7 +134,7 @@ func TestTable(t *testing.T) {
 			rows, _, _ := fleetOf(t, c.boxes).Since(0)
 			Sort(rows, OrderNews)
 			var table bytes.Buffer
-			WriteTable(&table, rows, c.width, c.height, false)
+			WriteTable(&table, rows, 0, c.width, c.height, false)
 			lines := strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n")
 			if c.height > 0 && len(lines) > c.height-1 || c.height == 0 && len(lines) != c.boxes+2 {
 				t.Errorf("%d lines", len(lines))
@@ -236,7 +236,7 @@ func FuzzTake(f *testing.F) {
 		fleet.Take(transport.Message{Topic: strings.Replace(topic, "state", "progress", 1), Payload: payload})
 		rows, _, _ := fleet.Since(0)
 		var table bytes.Buffer
-		WriteTable(&table, rows, 80, 24, false)
+		WriteTable(&table, rows, 0, 80, 24, false)
 		if strings.ContainsRune(table.String(), '\x1b') {
 			t.Errorf("%q", table.String())
 		}

@@ -93,9 +93,18 @@ func layoutOf(rows []Row, width int) layout {
 	return l
 }
 
-// WriteTable writes totals and as many rows as fit into width cells and height
-// lines; 0 is no limit. What does not fit is counted in the last line.
-func WriteTable(w io.Writer, rows []Row, width, height int, colour bool) {
+// Room is how many rows WriteTable shows of n at most in height lines.
+func Room(n, height int) int {
+	if height > 0 && n > height-3 {
+		return max(0, height-4)
+	}
+	return n
+}
+
+// WriteTable writes totals and as many rows, from the one at top on, as fit into
+// width cells and height lines; 0 is no limit. What comes after them is counted
+// in the last line.
+func WriteTable(w io.Writer, rows []Row, top, width, height int, colour bool) {
 	line := func(text, code string) {
 		text = clip(text, width)
 		if colour && code != "" {
@@ -107,14 +116,11 @@ func WriteTable(w io.Writer, rows []Row, width, height int, colour bool) {
 	line(t.String(), "1")
 	l := layoutOf(rows, width)
 	line(cells("BOX", l.box)+" "+cells("VERSION", l.version)+" S  "+cells("PHASE", phaseCells)+" PROGRESS OR NOTE", "2")
-	room := len(rows)
-	if height > 0 && room > height-3 {
-		room = max(0, height-4)
-	}
-	for _, r := range rows[:room] {
+	end := min(len(rows), top+Room(len(rows), height))
+	for _, r := range rows[top:end] {
 		line(r.text(l), r.colour())
 	}
-	if rest := Count(rows[room:]); rest.Boxes > 0 {
+	if rest := Count(rows[end:]); rest.Boxes > 0 {
 		line("… and "+rest.String(), "2")
 	}
 }
