@@ -1,0 +1,129 @@
+package mqtttest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// NATS is a cluster of nats-server processes on loopback, with JetStream and
+// MQTT: sessions and retained messages are in every node.
+type NATS struct {
+	program string
+	dir     string
+	nodes   []*natsNode
+}
+
+type natsNode struct {
+	name             string
+	mqtt, cluster    string // host:port
+	cmd              *exec.Cmd
+	exited           chan struct{}
+	log              lockedBuffer
+	config, database string
+}
+
+// NewNATS starts a cluster for the time of a test. Where nats-server is not
+// installed the test is skipped, but fails under CI.
+func NewNATS(tb testing.TB, nodes int) *NATS {
+	tb.Helper()
+	program, err := find("nats-server")
+	switch {
+	case err != nil && os.Getenv("CI") == "":
+		tb.Skip("nats-server is not installed (Debian: apt-get install nats-server)")
+	case err != nil:
+		tb.Fatal("nats-server is not installed")
+	}
+	n := &NATS{program: program, dir: tb.TempDir()}
+	tb.Cleanup(func() {
+		for i := range n.nodes {
+			n.Kill(i)
+			if tb.Failed() {
+				log := n.nodes[i].log.String()
+				tb.Logf("node %d said:\n%s", i, log[max(0, len(log)-4<<10):])
+			}
+		}
+	})
+	if err := n.start(nodes); err != nil {
+		tb.Fatalf("cannot start a NATS cluster: %v", err)
+	}
+	return n
+}
+
+func (n *NATS) start(nodes int) error {
+	var routes []string
+	for i := range nodes {
+		node := &natsNode{name: fmt.Sprintf("node%d", i)}
+		for _, addr := range []*string{&node.mqtt, &node.cluster} {
+			var err error
+			if *addr, err = freeAddr(); err != nil {
+				return err
+			}
+		}
+		routes = append(routes, "nats://"+node.cluster)
+		n.nodes = append(n.nodes, node)
+	}
+	for i, node := range n.nodes {
+		host, port, err := net.SplitHostPort(node.mqtt)
+		if err != nil {
+			return err
+		}
+		node.config, node.database = filepath.Join(n.dir, node.name+".conf"), filepath.Join(n.dir, node.name)
+		text := fmt.Sprintf(`server_name: %s
+listen: "127.0.0.1:-1"
+jetstream { store_dir: %q, max_mem: 64MB, max_file: 256MB }
+mqtt { host: %q, port: %s }
+cluster { name: otad, listen: %q, routes: [%s] }
+`, node.name, node.database, host, port, node.cluster, strings.Join(routes, ", "))
+		if err := os.WriteFile(node.config, []byte(text), 0o600); err != nil {
+			return err
+		}
+		if err := n.Start(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// URLs are those of the nodes, in order.
+func (n *NATS) URLs() []string {
+	var list []string
+	for _, node := range n.nodes {
+		list = append(list, "tcp://"+node.mqtt)
+	}
+	return list
+}
+
+// Start starts a node, with what it had stored. The cluster takes a while to
+// take it in.
+func (n *NATS) Start(i int) error {
+	node := n.nodes[i]
+	cmd := exec.Command(n.program, "-c", node.config)
+	cmd.Stdout, cmd.Stderr = &node.log, &node.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan struct{})
+	node.cmd, node.exited = cmd, exited
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(exited)
+	}()
+	if err := waitFor(node.mqtt, exited); err != nil {
+		return fmt.Errorf("%s: %w; it said: %s", node.name, err, node.log.String())
+	}
+	return nil
+}
+
+// Kill ends a node with SIGKILL.
+func (n *NATS) Kill(i int) {
+	if node := n.nodes[i]; node.cmd != nil {
+		_ = node.cmd.Process.Kill() // an error says that it is gone already
+		<-node.exited
+		node.cmd = nil
+	}
+}
