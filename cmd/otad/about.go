@@ -15,6 +15,7 @@ import (
 	"otad/agent/config"
 	"otad/cmd/internal/cli"
 	"otad/ota"
+	"otad/transport"
 )
 
 // Set by the linker: -X main.release=… -X main.built=SECONDS.
@@ -118,7 +119,15 @@ func checkConfiguration(env cli.Env, path string, cfg *config.Config) error {
 		return err
 	}
 	if len(cfg.MQTT.Brokers) > 0 {
-		if _, err := brokerOptions(cfg, &box{clock: clock}); err != nil {
+		o, err := brokerOptions(cfg, &box{clock: clock})
+		if err != nil {
+			return err
+		}
+		o.Receive = func(transport.Message) {} // as the door sets it
+		if err := o.Check(); err != nil {
+			return err
+		}
+		if _, err := commandKeys(cfg); err != nil {
 			return err
 		}
 	}

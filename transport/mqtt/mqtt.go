@@ -178,6 +178,14 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 }
 
+// Check tells whether Open would take the options. It connects to nobody.
+func (o Options) Check() error {
+	if _, err := o.complete(); err != nil {
+		return ota.NewPermanent(ota.CodeConfig, fmt.Errorf("cannot use MQTT settings: %w", err))
+	}
+	return nil
+}
+
 // complete fills the defaults in and returns the brokers, parsed.
 func (o *Options) complete() ([]*url.URL, error) {
 	setDefault(&o.KeepAlive, time.Minute)
@@ -239,6 +247,11 @@ func (o *Options) check() error {
 	for _, f := range o.Subscriptions {
 		if err := ValidFilter(f); err != nil {
 			return err
+		}
+	}
+	for _, protocol := range o.TLS.NextProtos {
+		if protocol == "" || len(protocol) > 255 {
+			return fmt.Errorf("ALPN protocol %q does not have 1 to 255 bytes", protocol)
 		}
 	}
 	if o.Will != nil {
