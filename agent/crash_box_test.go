@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"otad/agent/config"
+	"otad/agent/control"
 	"otad/board/sim"
 	"otad/ota"
 	"otad/ota/durable/crashfs"
@@ -138,7 +139,7 @@ func (b *crashBox) boot(calm bool) (rested bool) {
 		b.violated("slot %q is started and holds no whole image", slot)
 		return false
 	}
-	driver, err := sim.Open(b.disk, crashBoxDir)
+	driver, err := sim.Open(b.story.driver(b.disk), crashBoxDir)
 	if err != nil {
 		b.violated("the board is gone: %v", err)
 		return false
@@ -172,17 +173,20 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	b.power.WhenLost(cancel)
 	c := crashConfig()
 	a, err := New(Parts{
-		Config: c, Journal: &crashJournal{Journal: j, box: b}, Recovered: recovered,
+		Config: c, Journal: b.story.journal(&crashJournal{Journal: j, box: b}), Recovered: recovered,
 		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,
 		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
 		Running: ota.Version{Code: code, Name: fmt.Sprintf("v%d", code)},
-		Clock:   crashClock(), Log: b.log, Version: "test", Poll: true,
+		Clock:   crashClock(), Log: b.log, Version: "test", Poll: b.story.says == "",
 	})
 	if err != nil {
 		b.violated("the agent does not start: %v", err)
 		return false
 	}
+	asked := b.person(ctx, a)
 	err = a.Run(ctx)
+	cancel()
+	<-asked
 	if b.power.Took() != nil {
 		return false
 	}
@@ -197,6 +201,21 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 		b.checkRest(a)
 	}
 	return true
+}
+
+// person says the verb of the story once the box is at rest, and again when
+// nothing came of it. The channel is closed when the person is gone.
+func (b *crashBox) person(ctx context.Context, a *Agent) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for wait := time.Minute; b.story.says != "" && sleep(ctx, wait); wait = time.Hour {
+			if s := a.State(); s.Phase == ota.PhaseIdle && (s.Last == nil || !s.Last.Back) {
+				control.Answer(ctx, a, control.Request{V: control.Version, Verb: b.story.says, By: "test", Args: control.Args{Now: true}})
+			}
+		}
+	}()
+	return gone
 }
 
 func crashConfig() *config.Config {

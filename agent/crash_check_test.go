@@ -96,7 +96,9 @@ func (b *crashBox) checkJournal(j *journal.Journal, atRest bool) {
 			b.violated("update %s ended twice in the history", o.ID)
 		}
 		ended[o.ID] = o.Result
-		if code := o.Offer.VersionCode; o.Result == ota.PhaseConfirmed && code != 0 && !b.story.healthy(code) {
+		// What a person goes back to was healthy once.
+		now := b.story.says == "" || o.Back
+		if code := o.Offer.VersionCode; now && o.Result == ota.PhaseConfirmed && code != 0 && !b.story.healthy(code) {
 			b.violated("version %d is said to be confirmed and is not healthy", code)
 		}
 	}

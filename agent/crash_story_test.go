@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"otad/agent/control"
 	"otad/board"
 	"otad/ota"
 	"otad/ota/durable"
@@ -19,17 +20,20 @@ import (
 // story is a complete life of an update on a box.
 type story struct {
 	name   string
-	offer  int64 // the version that the server has
-	sick   int64 // the version that starts and is not healthy, 0 for none
-	dead   int64 // the version that never comes up, 0 for none
+	offer  int64  // the version that the server has
+	sick   int64  // the version that starts and is not healthy, 0 for none
+	dead   int64  // the version that never comes up, 0 for none
+	says   string // the verb that a person says once the box is at rest, "" for nobody
 	ending string
 	from   func(t *testing.T) snapshot
 	once   sync.Once
 	told   telling
 
 	// In place of what is right, for tests of the test; nil for nothing.
-	wrongFS    func(durable.FS) durable.FS
-	wrongBoard func(crashBoard) board.Board
+	wrongFS      func(durable.FS) durable.FS
+	wrongBoard   func(crashBoard) board.Board
+	wrongDriver  func(durable.FS) durable.FS // what the board's driver writes through
+	wrongJournal func(Journal) Journal
 }
 
 func (s *story) healthy(code int64) bool { return code != s.sick }
@@ -40,6 +44,25 @@ func (s *story) fs(fsys durable.FS) durable.FS {
 		return s.wrongFS(fsys)
 	}
 	return fsys
+}
+
+func (s *story) driver(fsys durable.FS) durable.FS {
+	if s.wrongDriver != nil {
+		return s.wrongDriver(fsys)
+	}
+	return fsys
+}
+
+func (s *story) journal(j Journal) Journal {
+	if s.wrongJournal != nil {
+		return s.wrongJournal(j)
+	}
+	return j
+}
+
+// right tells whether nothing of the story is wrong on purpose.
+func (s *story) right() bool {
+	return s.wrongFS == nil && s.wrongBoard == nil && s.wrongDriver == nil && s.wrongJournal == nil
 }
 
 func (s *story) board(b crashBoard) board.Board {
@@ -64,8 +87,12 @@ func stories() []*story {
 	next := &story{name: "next", offer: 3, ending: "confirmed", from: second}
 	sick := &story{name: "unhealthy", offer: 3, sick: 3, ending: "rolled-back: unhealthy", from: second}
 	dead := &story{name: "never-up", offer: 3, dead: 3, ending: "rolled-back: never-came-up", from: second}
+	third := func(t *testing.T) snapshot { return next.tell(t).end } // 3 runs, 2 is in the other slot
 	return []*story{
 		first, next, sick, dead,
+		{name: "rollback", says: control.Rollback, ending: "confirmed", from: third},
+		{name: "rollback-sick", says: control.Rollback, sick: 2, ending: "rolled-back: unhealthy", from: third},
+		{name: "rollback-dead", says: control.Rollback, dead: 2, ending: "rolled-back: never-came-up", from: third},
 		{name: "journal-lost-download", offer: 3, ending: "confirmed", from: next.damaged("commit phase=downloading", 2)},
 		{name: "journal-lost-trial", offer: 3, ending: "confirmed", from: next.damaged("rename reboot.new to reboot", 1)},
 		{name: "journal-lost-sick", offer: 3, sick: 3, ending: "rolled-back: unhealthy", from: sick.damaged("rename reboot.new to reboot", 1)},
@@ -140,7 +167,7 @@ func (s *story) tell(t *testing.T) telling {
 			s.told = telling{from: from, calls: b.power.Calls(), powerOns: b.snapshots, ending: end, end: b.snapshots[len(b.snapshots)-1]}
 		})
 	})
-	if e := s.told.ending; s.wrongFS == nil && s.wrongBoard == nil && (e.kind != s.ending || len(e.wrong) > 0) {
+	if e := s.told.ending; s.right() && (e.kind != s.ending || len(e.wrong) > 0) {
 		t.Fatalf("story %q ends %q, want %q; %q", s.name, e.kind, s.ending, e.wrong)
 	}
 	return s.told
