@@ -172,10 +172,13 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	defer cancel()
 	b.power.WhenLost(cancel)
 	c := crashConfig()
+	if b.story.streamed {
+		c.Download.Mode = config.ModeStreamed
+	}
 	a, err := New(Parts{
 		Config: c, Journal: b.story.journal(&crashJournal{Journal: j, box: b}), Recovered: recovered,
 		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,
-		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
+		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Streamer: crashStreamer{}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
 		Running: ota.Version{Code: code, Name: fmt.Sprintf("v%d", code)},
 		Clock:   crashClock(), Log: b.log, Version: "test", Poll: b.story.says == "",
 	})
@@ -221,7 +224,7 @@ func (b *crashBox) person(ctx context.Context, a *Agent) <-chan struct{} {
 func crashConfig() *config.Config {
 	c := config.Default()
 	c.Device = config.Device{Model: testModel, Key: "02:00:00:00:00:01", Revision: "1.0"}
-	c.Download.Dir = crashStaging
+	c.Download.Dir, c.Download.Checkpoint = crashStaging, crashCheckpoint
 	c.Health.Hooks = "/nowhere"
 	return &c
 }

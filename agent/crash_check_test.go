@@ -54,6 +54,13 @@ func (b *crashBox) checkPromises(j *journal.Journal) {
 			b.violated("the checkpoint vouches for %d bytes that are not there", r.Download.SyncedBytes)
 		}
 	case ota.PhaseDownloaded, ota.PhaseInstalling:
+		if landed := r.Download.SyncedBytes - crashFirmware().offset; r.Streamed && landed > 0 {
+			slot := path.Join(crashBoxDir, "slot-"+r.ToSlot+".img")
+			image := crashFirmware().images[r.Offer.VersionCode]
+			if !holds(b.disk, slot, image[:min(landed, int64(len(image)))]) {
+				b.violated("the checkpoint vouches for %d bytes of the slot that are not there", landed)
+			}
+		}
 		if r.File != "" && !holds(b.disk, r.File, artifact) {
 			b.violated("the update is %s and the artifact is not there", r.Phase)
 		}

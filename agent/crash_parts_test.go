@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -27,6 +28,7 @@ type firmware struct {
 	trust     *swu.Trust
 	images    map[int64][]byte
 	artifacts map[int64][]byte
+	offset    int64 // of the image in each artifact
 }
 
 var crashFirmware = sync.OnceValue(func() firmware {
@@ -47,6 +49,7 @@ var crashFirmware = sync.OnceValue(func() firmware {
 			panic(err)
 		}
 		f.images[code], f.artifacts[code] = image, artifact.Bytes()
+		f.offset = max(f.offset, int64(bytes.Index(artifact.Bytes(), image[:64])))
 	}
 	return f
 })
@@ -158,6 +161,49 @@ func (c crashFetcher) fetch(f Fetch) error {
 		}
 	}
 	return nil
+}
+
+// crashStreamer reads artifacts as transport/download does: from the start, with
+// what is on the slot skipped. A reading from the start breaks once the first
+// checkpoint was made, so that each is resumed.
+type crashStreamer struct{}
+
+func (crashStreamer) Stream(_ context.Context, s Stream) (Incoming, error) {
+	in := &crashIncoming{url: s.URL, data: crashFirmware().artifacts[crashCode(s.URL)]}
+	in.resumed = s.From.URL == s.URL && s.From.SyncedBytes > 0
+	return in, nil
+}
+
+type crashIncoming struct {
+	url     string
+	data    []byte
+	at      int64
+	resumed bool
+}
+
+func (in *crashIncoming) Read(p []byte) (int, error) {
+	if !in.resumed && in.at > crashCheckpoint+crashCheckpoint/2 {
+		return 0, ota.NewTransient(ota.CodeDownloadNetwork, errors.New("cannot download: connection reset by peer"))
+	}
+	if in.at >= int64(len(in.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), crashChunk)], in.data[in.at:])
+	in.at += int64(n)
+	return n, nil
+}
+
+func (in *crashIncoming) SkipTo(offset int64) error {
+	in.at = offset
+	return nil
+}
+
+func (in *crashIncoming) Close() error      { return nil }
+func (in *crashIncoming) Resumed() bool     { return in.resumed }
+func (in *crashIncoming) TotalBytes() int64 { return int64(len(in.data)) }
+
+func (in *crashIncoming) Checkpoint(offset int64) ota.Checkpoint {
+	return ota.Checkpoint{URL: in.url, Validator: `"1"`, SyncedBytes: offset, TotalBytes: int64(len(in.data))}
 }
 
 // crashCode is the version that a URL brings.

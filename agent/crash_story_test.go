@@ -19,15 +19,16 @@ import (
 
 // story is a complete life of an update on a box.
 type story struct {
-	name   string
-	offer  int64  // the version that the server has
-	sick   int64  // the version that starts and is not healthy, 0 for none
-	dead   int64  // the version that never comes up, 0 for none
-	says   string // the verb that a person says once the box is at rest, "" for nobody
-	ending string
-	from   func(t *testing.T) snapshot
-	once   sync.Once
-	told   telling
+	name     string
+	offer    int64  // the version that the server has
+	sick     int64  // the version that starts and is not healthy, 0 for none
+	dead     int64  // the version that never comes up, 0 for none
+	streamed bool   // nothing is staged
+	says     string // the verb that a person says once the box is at rest, "" for nobody
+	ending   string
+	from     func(t *testing.T) snapshot
+	once     sync.Once
+	told     telling
 
 	// In place of what is right, for tests of the test; nil for nothing.
 	wrongFS      func(durable.FS) durable.FS
@@ -90,6 +91,8 @@ func stories() []*story {
 	third := func(t *testing.T) snapshot { return next.tell(t).end } // 3 runs, 2 is in the other slot
 	return []*story{
 		first, next, sick, dead,
+		{name: "streamed", offer: 2, streamed: true, ending: "confirmed", from: first.from},
+		{name: "streamed-unhealthy", offer: 3, sick: 3, streamed: true, ending: "rolled-back: unhealthy", from: second},
 		{name: "rollback", says: control.Rollback, ending: "confirmed", from: third},
 		{name: "rollback-sick", says: control.Rollback, sick: 2, ending: "rolled-back: unhealthy", from: third},
 		{name: "rollback-dead", says: control.Rollback, dead: 2, ending: "rolled-back: never-came-up", from: third},

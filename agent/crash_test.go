@@ -29,8 +29,9 @@ type tally struct {
 }
 
 // TestCrash cuts the power, or lets a call fail, at every durable call of every
-// story: a sample of it, or all of it when CRASH is "all". CRASH=STORY@CUTS,
-// as a failure prints it, plays one state aloud.
+// story: a sample of it, or all of it when CRASH is "all", or all of one story
+// when it is that story's name. CRASH=STORY@CUTS, as a failure prints it, plays
+// one state aloud.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	plan := os.Getenv("CRASH")
@@ -38,7 +39,7 @@ func TestCrash(t *testing.T) {
 	total := tally{story: "all", kinds: map[string]int{}}
 	fmt.Fprintf(t.Output(), tableHead, "story", "calls", "single", "double", "boots", "wrong", "seconds", "how it ends")
 	for _, s := range stories() {
-		if replay && s.name != name {
+		if plan != "" && plan != "all" && s.name != name {
 			continue
 		}
 		s.tell(t)
@@ -48,8 +49,8 @@ func TestCrash(t *testing.T) {
 			continue
 		}
 		singles, doubles := s.told.states(1000, 1)
-		if plan != "all" {
-			singles, doubles = sample(singles, 24), sample(doubles, 8)
+		if plan == "" {
+			singles, doubles = sample(singles, 16), sample(doubles, 4)
 		}
 		row := s.tryAll(t, singles, doubles)
 		row.print(t.Output())
@@ -111,7 +112,9 @@ func (sum *tally) add(t *testing.T, s *story, cuts []crashfs.Cut, e ending) {
 	if at := cuts[0].Call - s.told.before(cuts[0].Call).made - 1; at < len(e.calls) {
 		made = e.calls[at].Name
 	}
-	if len(cuts) == 1 && anyID.ReplaceAllString(made, "ID") != anyID.ReplaceAllString(want, "ID") {
+	// What a person asked for is journalled beside what the loop does: which of
+	// them comes first differs.
+	if len(cuts) == 1 && s.says == "" && anyID.ReplaceAllString(made, "ID") != anyID.ReplaceAllString(want, "ID") {
 		e.wrong = append(e.wrong, fmt.Sprintf("call %d is %q, it was %q", cuts[0].Call, made, want))
 	}
 	// One power cut changes nothing in how it ends. A fault may: a bootloader that
