@@ -8,6 +8,7 @@ import (
 )
 
 func main() {
+	boundMemory()
 	env := cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
 	os.Exit(cli.Main("otad", "the over-the-air update agent for set-top boxes", env, commands(), os.Args[1:]))
 }

@@ -233,7 +233,9 @@ func ReadBack(ctx context.Context, slot Slot, image ota.Image, progress Progress
 		return boardFault("read back", err)
 	}
 	digest := sha256.New()
-	block := make([]byte, blockBytes)
+	pooled := blockPool.Get().(*block)
+	defer blockPool.Put(pooled)
+	block := pooled.buf
 	for done := int64(0); done < image.SizeBytes; {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -24,7 +24,7 @@ type piece struct {
 
 const (
 	aheadBytes  = 128 << 10
-	aheadPieces = 8
+	aheadPieces = 6
 )
 
 var piecePool = sync.Pool{New: func() any { return new(piece) }}

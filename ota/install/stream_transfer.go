@@ -40,9 +40,9 @@ type block struct {
 	hash          string
 }
 
-// transferBlocks is how many blocks go round: one for each stage, and one so
-// that a sync is not waited for.
-const transferBlocks = 4
+// transferBlocks is how many blocks go round: one for each stage. While the
+// medium syncs, the two others and what is read ahead keep the network busy.
+const transferBlocks = 3
 
 // blockPool keeps the buffers from one image to the next.
 var blockPool = sync.Pool{New: func() any { return &block{buf: make([]byte, blockBytes)} }}
