@@ -1,11 +1,17 @@
 package main_test
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
+	"time"
 
 	"otad/agent/config"
+	"otad/board/sim"
 	"otad/cmd/internal/cli"
 	"otad/ota"
+	"otad/ota/durable"
+	"otad/transport/download/downloadtest"
 )
 
 // streamFaults are those that show as something else when the artifact is read
@@ -66,5 +72,63 @@ func (w *world) wantUnarmed(before condition) {
 	}
 	if left := w.staged(); len(left) > 0 {
 		w.Errorf("left in staging: %q", left)
+	}
+}
+
+const (
+	streamKills = 20
+	// A kill costs at most what came since the last mark: its distance, the block
+	// that is being filled, and the head of the artifact again.
+	streamAgain = checkpoint + 1<<20 + 512<<10
+)
+
+// TestStreamKilledAgain kills otad with SIGKILL at random instants of a
+// streamed update. After each kill the bootloader would start the old system,
+// until the slot is whole; the box ends with version 2 confirmed.
+func TestStreamKilledAgain(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	s := newSite(t)
+	b := newBoxOf(t, s, 12<<20, func(c *config.Config) {
+		c.Download.Mode, c.Download.Checkpoint = config.ModeStreamed, checkpoint
+		c.Policy.CheckEvery = config.Duration(20 * time.Millisecond)
+	})
+	two := system{code: 2, bytes: killImageBytes}
+	file := s.release(t, two)
+	artifact := int64(len(two.artifact(t)))
+	file.Set(downloadtest.Faults{Rate: slow})
+	var hits []string
+	kills := int64(0)
+	for range streamKills {
+		phase := b.killAfter(100*time.Millisecond + time.Duration(random.Int64N(int64(900*time.Millisecond))))
+		hits = append(hits, phase)
+		kills++
+		if phase != string(ota.PhaseInstalling) {
+			continue
+		}
+		driver, err := sim.Open(durable.OS, b.path("board"))
+		must(t, err)
+		boot, err := driver.Current(t.Context())
+		must(t, err)
+		if boot.Slot == "a" && (boot.Next != "a" || boot.Fallback != "") && !b.holds("b", two.image()) {
+			t.Errorf("the slot is not whole, and the bootloader says %+v", boot)
+		}
+	}
+	t.Logf("killed in %s", strings.Join(hits, " "))
+	file.Set(downloadtest.Faults{Rate: fast})
+	last, service := b.live(ended(2))
+	service.stop().want(0)
+	if last.Last.Result != ota.PhaseConfirmed || last.Version.Code != 2 || !b.holds("b", two.image()) {
+		t.Errorf("ended with %+v, failure %+v; runs %+v in slot %s", last.Last, last.Last.Failure, last.Version, last.Slot)
+	}
+	again := file.Stats().BytesServed - artifact
+	t.Logf("%d bytes fetched again in %d kills: %.2f of a checkpoint for each", again, kills, float64(again)/checkpoint/float64(kills))
+	if again > kills*streamAgain {
+		t.Errorf("%d bytes were fetched again, more than %d for each kill", again, int64(streamAgain))
+	}
+	if left := b.staged(); len(left) > 0 {
+		t.Errorf("left in staging: %q", left)
 	}
 }
