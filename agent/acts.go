@@ -62,13 +62,13 @@ func (a *Agent) try(ctx context.Context, act func(context.Context, ota.Record) (
 	wait := a.backoff()
 	if wait > 0 {
 		at := a.Clock.Now().Add(wait)
-		a.explain("trying again after a fault", at)
+		a.explain(policy.Verdict{Reason: "trying again after a fault", At: at})
 	}
 	a.start(ctx, func(ctx context.Context) workResult {
 		if !sleep(ctx, wait) {
 			return workResult{}
 		}
-		a.explain("", time.Time{})
+		a.explain(policy.Verdict{})
 		event, err := act(ctx, rec)
 		if err != nil && ctx.Err() == nil {
 			f := ota.FaultOf(err)
@@ -103,52 +103,6 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// ask puts a question to the policy; the answer no is asked again when the
-// verdict says so.
-func (a *Agent) ask(ctx context.Context, q policy.Question) {
-	switch {
-	case a.inRescue(): // nobody watches there, and everybody waits
-		a.feed(ctx, ota.Allowed{})
-		return
-	case q == policy.Reboot && a.rec.Stay && !a.rec.Force:
-		a.explain("the artifact asks for no restart: it takes effect with the next one", time.Time{})
-		return
-	}
-	facts := policy.Facts{
-		Now: a.Clock.Now(), Type: policy.Upgrade(a.rec.Offer.Type), Force: a.rec.Force,
-		Agreed: a.rec.Consent == ota.ConsentAccepted, Deferred: a.rec.Wait.Deferral.Left(a.Clock.Now()),
-		Since: a.rec.ChangedAt, Rules: a.Config.Rules(),
-	}
-	facts.Busy = a.busy(ctx)
-	verdict := policy.Decide(q, facts)
-	if a.rec.Rescue != "" && verdict.Reason != "" {
-		verdict.Reason = "the running system is not written over, the rescue system installs it: " + verdict.Reason
-	}
-	a.explain(verdict.Reason, verdict.At)
-	if verdict.Allowed {
-		a.feed(ctx, ota.Allowed{})
-		return
-	}
-	if !verdict.At.IsZero() {
-		// A wall clock that is set may bring the time nearer: look hourly.
-		a.wake = a.Clock.alarmIn(min(time.Hour, verdict.At.Sub(facts.Now)))
-	}
-}
-
-// busy is why the viewer must not be disturbed, "" when nobody would notice.
-func (a *Agent) busy(ctx context.Context) string {
-	b, ok := a.Board.(board.Busy)
-	if !ok {
-		return ""
-	}
-	busy, err := b.Busy(ctx)
-	if err != nil {
-		a.Log.Warn("cannot ask whether the box is in use", "cause", err)
-		return "cannot tell whether it is in use"
-	}
-	return busy
 }
 
 // staged is where the artifact of an update is kept.
@@ -359,7 +313,7 @@ func (a *Agent) restart(ctx context.Context, reason string) error {
 		return boardFault(err)
 	}
 	a.Log.Info("restart", "reason", reason)
-	a.explain("restarting", time.Time{})
+	a.explain(policy.Verdict{Reason: "restarting"})
 	a.rebooting = true
 	return nil
 }
@@ -430,7 +384,7 @@ func (a *Agent) settle(ctx context.Context) {
 		}
 	}
 	a.trouble(nil)
-	a.explain("", time.Time{})
+	a.explain(policy.Verdict{})
 	a.planCheck()
 	a.explainRescue()
 	if leaves {
@@ -455,6 +409,10 @@ func badOffer(rec ota.Record, now time.Time) ota.BadOffer {
 	bad.Code, bad.Text, bad.NeedBytes = rec.Failure.Code, rec.Failure.Text, rec.Failure.NeedBytes
 	if bad.NeedBytes > 0 {
 		return bad // until there is room
+	}
+	if bad.Code == ota.CodeNoAnswer {
+		bad.Until = now // it is not bad: it may be asked about again
+		return bad
 	}
 	if rec.Failure.Class == ota.Transient || coolsDown[rec.Failure.Code] {
 		bad.Until = now.Add(coolDown)

@@ -126,6 +126,10 @@ type Agent struct {
 	waiting    []chan<- checked
 	rebooting  bool
 	dog        dog
+	dialog     *dialog   // what is on the screen
+	started    time.Time // monotonic: when the clock was first looked at
+	wallSeen   time.Time // the clock, when it was looked at last
+	monoSeen   time.Time
 
 	audit auditor
 
@@ -157,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.openDog()
 	defer a.leaveDog()
 	defer a.stopWork()
+	defer a.endDialog()
 	a.sweep()
 	a.loadFloor()
 	if a.Recovered != nil {
@@ -171,6 +176,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.lookAtBoard(ctx)
 	a.show()
 	close(a.ready)
+	if panel, ok := a.Board.(board.Display); ok && a.Poll {
+		ctx, end := context.WithCancel(ctx)
+		var showing sync.WaitGroup
+		showing.Go(func() { a.displayLoop(ctx, panel) })
+		defer func() { end(); showing.Wait() }()
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for !a.rebooting {
@@ -290,6 +301,7 @@ func (a *Agent) feed(ctx context.Context, e ota.Event) {
 		a.boot.Trial = false
 	}
 	a.logChange(before, next)
+	a.clearScreen()
 	a.perform(ctx, act)
 }
 

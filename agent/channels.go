@@ -150,20 +150,16 @@ func (a *Agent) tune() {
 // again; "" when it may. Who replaces a program restarts it: so the question is
 // that of a restart. A package does not ask the viewer.
 func (a *Agent) MayInstall(ctx context.Context, how ota.UpgradeType, since time.Time) (reason string, again time.Duration) {
-	facts := policy.Facts{Now: a.Clock.Now(), Type: policy.Silent, Since: since, Rules: a.Config.Rules()}
+	facts := policy.Facts{Type: policy.Silent, Begun: since}
 	if how == ota.UpgradeForced {
 		facts.Type = policy.Forced
 	}
-	facts.Busy = a.busy(ctx)
+	facts = a.boxFacts(ctx, facts)
 	verdict := policy.Decide(policy.Reboot, facts)
 	if verdict.Allowed {
 		return "", 0
 	}
-	again = time.Hour // a wall clock that is set may bring the time nearer
-	if !verdict.At.IsZero() {
-		again = min(again, max(time.Second, verdict.At.Sub(facts.Now)))
-	}
-	return verdict.Reason, again
+	return verdict.Reason, max(time.Second, a.lookAgain(verdict))
 }
 
 // TellOutcome is the event that tells how a change of a channel ended.

@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	mathrand "math/rand/v2"
 	"time"
 
 	"otad/ota"
 	"otad/ota/journal"
+	"otad/ota/policy"
 )
 
 // checked is the outcome of asking the server.
@@ -28,9 +28,7 @@ func (a *Agent) checkEvery() time.Duration { return time.Duration(a.Config.Polic
 // spread is this box's share of d: the same at every start, different from
 // box to box, so that a fleet that is powered on together does not ask together.
 func (a *Agent) spread(d time.Duration) time.Duration {
-	h := fnv.New32a()
-	h.Write([]byte(a.Config.Device.Key))
-	return time.Duration(float64(d) * float64(h.Sum32()) / (1 << 32))
+	return policy.Share(d, a.Config.Device.Key, "poll")
 }
 
 // planCheck sets the time of the next check: in the usual distance, ten per

@@ -115,9 +115,7 @@ func (a *Agent) doReboot(ctx context.Context, r control.Request) (any, error) {
 			return ota.NewRefused(ota.CodeBusy, errors.New("cannot restart: the new system is on trial and has a bounded number of starts")).
 				WithHint("`confirm` it, `rollback`, or restart nevertheless with --yes")
 		}
-		verdict := policy.Decide(policy.Reboot, policy.Facts{
-			Now: a.Clock.Now(), Type: policy.Silent, Force: r.Args.Now, Busy: a.busy(ctx), Rules: a.Config.Rules(),
-		})
+		verdict := policy.Decide(policy.Reboot, a.boxFacts(ctx, policy.Facts{Type: policy.Silent, Force: r.Args.Now}))
 		if !verdict.Allowed {
 			return ota.NewRefused(ota.CodeNotNow, fmt.Errorf("cannot restart now: %s", verdict.Reason)).
 				WithHint("--yes does not wait")

@@ -3,10 +3,10 @@ package agent
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"otad/board"
 	"otad/ota"
+	"otad/ota/policy"
 )
 
 // A box with one system and a rescue system has two slots of which only one is
@@ -56,6 +56,6 @@ func (a *Agent) leavesRescue(rec ota.Record) bool {
 // explainRescue says why the box is where it is.
 func (a *Agent) explainRescue() {
 	if a.inRescue() && a.rec.Phase == ota.PhaseIdle {
-		a.explain("the rescue system runs: the main system waits for an update that works", time.Time{})
+		a.explain(policy.Verdict{Reason: "the rescue system runs: the main system waits for an update that works"})
 	}
 }

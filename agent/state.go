@@ -8,6 +8,7 @@ import (
 	"otad/agent/report"
 	"otad/ota"
 	"otad/ota/journal"
+	"otad/ota/policy"
 )
 
 // State is what the agent says of itself now. Safe for concurrent use.
@@ -61,6 +62,7 @@ func (a *Agent) show() {
 		s.Phase, s.Update = a.rec.Phase, nil
 		if a.rec.ID != "" {
 			s.Update = &report.Update{ID: a.rec.ID, Type: a.rec.Offer.Type, By: a.rec.By, Back: a.rec.Back, Prompt: a.rec.Offer.Prompt, Streamed: a.rec.Streamed,
+				Consent: a.rec.Consent, AskedAt: optional(a.rec.Wait.AskedAt), Deferrals: a.rec.Wait.Deferral.Count,
 				To: ota.Version{Code: a.rec.Offer.VersionCode, Name: a.rec.Offer.VersionName}}
 		}
 		s.CheckAt, s.Checked = nil, optional(a.box.CheckAt)
@@ -89,8 +91,8 @@ func (a *Agent) progress(stage string, done, total, rate int64) {
 }
 
 // explain shows why it does not go on, and when it will.
-func (a *Agent) explain(reason string, at time.Time) {
-	a.edit(func(s *report.State) { s.Reason, s.GoesOn = reason, optional(at) })
+func (a *Agent) explain(v policy.Verdict) {
+	a.edit(func(s *report.State) { s.Why, s.Reason, s.GoesOn = string(v.Why), v.Reason, optional(v.At) })
 }
 
 // trouble shows the fault that is being tried again; nil clears it.

@@ -190,6 +190,11 @@ func (a *Agent) doConsent(ctx context.Context, r control.Request) (any, error) {
 		if a.rec.Phase == ota.PhaseIdle || a.rec.Phase.Ended() || a.rec.Phase == ota.PhaseTrial {
 			return ota.NewRefused(ota.CodeNothing, errors.New("cannot take consent: no update waits for it"))
 		}
+		if consent == ota.ConsentDeclined {
+			if err := a.mayStop(r.By); err != nil {
+				return err
+			}
+		}
 		a.feed(ctx, ota.Consented{Consent: consent})
 		return nil
 	})
@@ -205,6 +210,13 @@ func (a *Agent) doCancel(ctx context.Context, r control.Request) (any, error) {
 		switch {
 		case a.rec.Phase == ota.PhaseIdle || a.rec.Phase.Ended():
 			return ota.NewRefused(ota.CodeNothing, errors.New("cannot cancel: no update is under way"))
+		}
+		if err := a.mayStop(r.By); err != nil {
+			return err
+		}
+		switch {
+		case a.rec.Phase == ota.PhaseArmed && a.rec.Offer.Type == ota.UpgradeForced:
+			return a.obey(ctx, ota.GivenUp{By: r.By}) // its countdown
 		case next.Phase == a.rec.Phase:
 			return ota.NewRefused(ota.CodeBusy, fmt.Errorf("cannot cancel: the update is %s, it can only be confirmed or rolled back now", a.rec.Phase))
 		}

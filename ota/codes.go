@@ -69,6 +69,7 @@ const (
 	CodeBadOffer        Code = "bad-offer"        // this offer failed before and is remembered as bad
 	CodeDeclined        Code = "declined"         // the viewer or operator said no
 	CodeDeferLimit      Code = "defer-limit"      // the viewer may not put the update off again, or not that far
+	CodeNoAnswer        Code = "no-answer"        // the viewer did not answer in time; the next offer is asked about anew
 	CodeForced          Code = "forced"           // a forced update is not put off, declined or cancelled on this box
 	CodeCancelled       Code = "cancelled"        // a person cancelled the update
 	CodeScript          Code = "script"           // a script of the artifact failed or took too long

@@ -91,6 +91,8 @@ type (
 		At  time.Time
 		For time.Duration
 	}
+	// Waited: what the waiting has come to. It asks for no act.
+	Waited struct{ Wait Wait }
 	// Pressed: a person said: now. It overrides the policy.
 	Pressed struct{}
 	// Returning starts a way back to the system that another slot holds still.
@@ -123,6 +125,7 @@ func (Failed) event()     {}
 func (Cancelled) event()  {}
 func (Consented) event()  {}
 func (Deferred) event()   {}
+func (Waited) event()     {}
 func (Pressed) event()    {}
 func (Returning) event()  {}
 func (Vouched) event()    {}
@@ -196,6 +199,11 @@ func step(r Record, e Event) (Record, Act) {
 		return cancelled(r, e)
 	case Consented:
 		return consented(r, e)
+	case Waited:
+		if r.Phase.Waits() {
+			r.Wait = e.Wait
+		}
+		return r, ActNone
 	case Deferred:
 		return deferred(r, e)
 	case Pressed:
@@ -547,6 +555,7 @@ func deferred(r Record, e Deferred) (Record, Act) {
 		return r, ActNone
 	}
 	r.Wait.Deferral = r.Wait.Deferral.Again(e.At, e.For)
+	r.Wait.Prompted = false // and is asked again after it
 	return r, askAgain(r)
 }
 

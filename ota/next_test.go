@@ -76,6 +76,7 @@ var happenings = map[string]Event{
 	"viewer agrees":   Consented{ConsentAccepted},
 	"viewer declines": Consented{ConsentDeclined},
 	"viewer defers":   Deferred{At: time.Unix(1, 0).UTC(), For: time.Hour},
+	"waited":          Waited{Wait{AskedAt: time.Unix(2, 0).UTC(), Prompted: true}},
 	"pressed":         Pressed{},
 	"settled":         Settled{},
 	"returning":       Returning{Record{ID: "u3", ToSlot: "b", Offer: Offer{VersionCode: 1}}},
@@ -113,6 +114,7 @@ offered        | viewer agrees   | same        | ask-download
 offered        | viewer declines | failed      | settle
 offered        | pressed         | same        | ask-download
 offered        | viewer defers   | same        | ask-download
+offered        | waited          | same        | none
 
 downloading    | boot old        | same        | download
 downloading    | boot old later  | same        | download
@@ -130,6 +132,7 @@ downloading    | viewer agrees   | same        | none
 downloading    | viewer declines | same        | none
 downloading    | pressed         | same        | none
 downloading    | viewer defers   | same        | none
+downloading    | waited          | same        | none
 
 downloaded     | boot old        | same        | ask-install
 downloaded     | boot old later  | same        | ask-install
@@ -146,6 +149,7 @@ downloaded     | viewer agrees   | same        | ask-install
 downloaded     | viewer declines | failed      | settle
 downloaded     | pressed         | same        | ask-install
 downloaded     | viewer defers   | same        | ask-install
+downloaded     | waited          | same        | none
 
 installing     | boot old        | same        | install
 installing     | boot old later  | same        | install
@@ -166,6 +170,7 @@ installing     | viewer agrees   | same        | none
 installing     | viewer declines | same        | none
 installing     | pressed         | same        | none
 installing     | viewer defers   | same        | none
+installing     | waited          | same        | none
 
 installed      | boot old        | same        | arm
 installed      | boot old later  | same        | arm
@@ -182,6 +187,7 @@ installed      | viewer declines | same        | none
 installed      | pressed         | same        | none
 installed      | given up        | failed      | settle
 installed      | viewer defers   | same        | none
+installed      | waited          | same        | none
 
 armed          | boot old        | same        | ask-reboot
 armed          | boot old later  | rolled-back | settle
@@ -198,6 +204,7 @@ armed          | viewer declines | same        | ask-reboot
 armed          | pressed         | same        | ask-reboot
 armed          | given up        | failed      | settle
 armed          | viewer defers   | same        | ask-reboot
+armed          | waited          | same        | none
 
 trial          | boot old        | rolled-back | settle
 trial          | boot old later  | rolled-back | settle
@@ -258,6 +265,7 @@ detoured       | viewer agrees   | same        | ask-reboot
 detoured       | viewer declines | failed      | settle
 detoured       | pressed         | same        | ask-reboot
 detoured       | viewer defers   | same        | ask-reboot
+detoured       | waited          | same        | none
 
 armed, files   | boot old        | same        | ask-reboot
 armed, files   | boot old later  | trial       | check-health
@@ -273,6 +281,7 @@ armed, files   | viewer agrees   | same        | ask-reboot
 armed, files   | viewer declines | same        | ask-reboot
 armed, files   | pressed         | same        | ask-reboot
 armed, files   | viewer defers   | same        | ask-reboot
+armed, files   | waited          | same        | none
 armed, files   | given up        | failed      | settle
 
 trial, files   | boot old        | same        | check-health
@@ -396,7 +405,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 22; len(types) != want {
+	if want := 23; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }

@@ -3,10 +3,16 @@ package ota
 import "time"
 
 // Wait is what the waiting of an update has come to: the part of the record
-// that the policy reads. Spans are kept as a start and a length, so that a
-// clock that jumps can shorten one, but never stretch it.
+// that the policy reads. Spans are kept as their start, so that a clock that
+// jumps can shorten one, but never stretch it.
 type Wait struct {
-	Deferral Deferral `json:"deferral,omitzero"`
+	AskedAt  time.Time `json:"asked_at,omitzero"`  // when the viewer's answer was first waited for
+	Prompted bool      `json:"prompted,omitempty"` // the viewer saw the question and did not answer
+	Deferral Deferral  `json:"deferral,omitzero"`
+	// CountdownAt is when the countdown of a forced update began, Notice the
+	// last of its notices that was given: so much time before its end.
+	CountdownAt time.Time     `json:"countdown_at,omitzero"`
+	Notice      time.Duration `json:"notice,omitempty"`
 }
 
 // Deferral is how often and how long the viewer said: later.
@@ -27,4 +33,27 @@ func (d Deferral) Left(now time.Time) time.Duration {
 // still holds.
 func (d Deferral) Again(now time.Time, length time.Duration) Deferral {
 	return Deferral{At: now, For: length, Count: d.Count + 1, Total: d.Total - d.Left(now) + length}
+}
+
+// Moved is w after the clock was set by jump at the time before (as it was):
+// its spans go on as if it had not been. A start that is later than before was
+// taken from a better clock, and stays.
+func (w Wait) Moved(before time.Time, jump time.Duration) Wait {
+	for _, start := range []*time.Time{&w.AskedAt, &w.Deferral.At, &w.CountdownAt} {
+		if !start.IsZero() && !start.After(before) {
+			*start = start.Add(jump)
+		}
+	}
+	return w
+}
+
+// Begun is w at now with no span that begins later: the clock will not come
+// right any more.
+func (w Wait) Begun(now time.Time) Wait {
+	for _, start := range []*time.Time{&w.AskedAt, &w.Deferral.At, &w.CountdownAt} {
+		if start.After(now) {
+			*start = now
+		}
+	}
+	return w
 }

@@ -127,8 +127,18 @@ type Policy struct {
 	CheckEvery Duration `toml:"check_every"`
 	Windows    []Window `toml:"windows"`
 	Countdown  Duration `toml:"countdown"`
-	DeferCount int      `toml:"defer_count"` // how often the viewer may put one update off
-	DeferTotal Duration `toml:"defer_total"` // and how long in all
+	// ConsentDeadline is how long the viewer's answer is waited for, 0 for ever;
+	// then ConsentSilence takes its place: accept, decline or ask.
+	ConsentDeadline Duration `toml:"consent_deadline"`
+	ConsentSilence  string   `toml:"consent_silence"`
+	PromptTimeout   Duration `toml:"prompt_timeout"` // how long a question stays on the screen
+	ForcedCancel    bool     `toml:"forced_cancel"`  // a forced update may be stopped at the box
+	TimerAhead      Duration `toml:"timer_ahead"`    // so long before a timer the box counts as in use
+	Metered         bool     `toml:"metered"`        // each byte costs, whatever the board says
+	DownloadSpread  Duration `toml:"download_spread"`
+	ApplySpread     Duration `toml:"apply_spread"`
+	DeferCount      int      `toml:"defer_count"` // how often the viewer may put one update off
+	DeferTotal      Duration `toml:"defer_total"` // and how long in all
 }
 
 // Download says how firmware comes in.
@@ -238,6 +248,8 @@ func Default() Config {
 		MQTT: MQTT{Prefix: "otad", ALPN: []string{}, KeepAlive: Duration(60 * time.Second),
 			CommandKeys: []string{}, GroupSpread: Duration(60 * time.Second)},
 		Policy: Policy{CheckEvery: Duration(6 * time.Hour), Countdown: Duration(10 * time.Minute),
+			ConsentDeadline: Duration(7 * 24 * time.Hour), ConsentSilence: "ask", PromptTimeout: Duration(10 * time.Minute),
+			TimerAhead: Duration(30 * time.Minute), ApplySpread: Duration(30 * time.Minute),
 			DeferCount: 3, DeferTotal: Duration(72 * time.Hour)},
 		Download: Download{
 			Mode:         ModeAuto,
@@ -263,6 +275,8 @@ func Default() Config {
 // Rules is the policy's part in its own terms.
 func (c *Config) Rules() policy.Rules {
 	r := policy.Rules{Countdown: time.Duration(c.Policy.Countdown),
+		TimerAhead: time.Duration(c.Policy.TimerAhead), Deadline: time.Duration(c.Policy.ConsentDeadline), Silence: policy.Choice(c.Policy.ConsentSilence),
+		DownloadSpread: time.Duration(c.Policy.DownloadSpread), ApplySpread: time.Duration(c.Policy.ApplySpread),
 		DeferCount: c.Policy.DeferCount, DeferTotal: time.Duration(c.Policy.DeferTotal)}
 	for _, w := range c.Policy.Windows {
 		r.Windows = append(r.Windows, policy.Window(w))

@@ -202,7 +202,7 @@ func (c *Config) resolve() error {
 		key   string
 		value int64
 	}{
-		{"policy.check_every", int64(c.Policy.CheckEvery)}, {"health.timeout", int64(c.Health.Timeout)},
+		{"policy.prompt_timeout", int64(c.Policy.PromptTimeout)}, {"policy.check_every", int64(c.Policy.CheckEvery)}, {"health.timeout", int64(c.Health.Timeout)},
 		{"download.max_size", int64(c.Download.MaxSize)}, {"install.script_timeout", int64(c.Install.ScriptTimeout)},
 		{"download.low_speed", int64(c.Download.LowSpeed)}, {"download.low_speed_time", int64(c.Download.LowSpeedTime)},
 		{"download.retry_first", int64(c.Download.RetryFirst)}, {"download.retry_max", int64(c.Download.RetryMax)},
@@ -213,6 +213,11 @@ func (c *Config) resolve() error {
 	}
 	if c.Watchdog.Device != "" && time.Duration(c.Watchdog.Timeout) < leastWatchdog {
 		check(fmt.Errorf("watchdog.timeout must be at least %s: a slow medium is not a box that hangs", leastWatchdog))
+	}
+	switch c.Policy.ConsentSilence {
+	case "accept", "decline", "ask":
+	default:
+		check(fmt.Errorf("policy.consent_silence %q is not one of accept, decline, ask", c.Policy.ConsentSilence))
 	}
 	if c.Policy.DeferCount < 0 {
 		check(errors.New("policy.defer_count must not be negative"))

@@ -80,7 +80,8 @@ func TestExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := policy.Rules{Windows: []policy.Window{{Start: 120, End: 300}, {Start: 780, End: 840}}, Countdown: 10 * time.Minute, DeferCount: 3, DeferTotal: 72 * time.Hour}
+	want := policy.Rules{Windows: []policy.Window{{Start: 120, End: 300}, {Start: 780, End: 840}}, Countdown: 10 * time.Minute,
+		TimerAhead: 30 * time.Minute, Deadline: 168 * time.Hour, Silence: policy.Ask, ApplySpread: 30 * time.Minute, DeferCount: 3, DeferTotal: 72 * time.Hour}
 	if got := c.Rules(); !reflect.DeepEqual(got, want) {
 		t.Errorf("rules %+v", got)
 	}

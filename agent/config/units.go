@@ -80,7 +80,7 @@ func (r Rate) MarshalText() ([]byte, error) {
 	return append(s, "/s"...), err
 }
 
-// Window is a maintenance window, written "02:00-05:00".
+// Window is a maintenance window, written "02:00-05:00" or "mon-fri 02:00-05:00".
 type Window policy.Window
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -92,5 +92,5 @@ func (w *Window) UnmarshalText(text []byte) error {
 
 // MarshalText implements encoding.TextMarshaler.
 func (w Window) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "%02d:%02d-%02d:%02d", w.Start/60, w.Start%60, w.End/60, w.End%60), nil
+	return []byte(policy.Window(w).String()), nil
 }

@@ -2,13 +2,10 @@ package control
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +13,7 @@ import (
 
 	"otad/ota"
 	"otad/ota/durable"
+	"otad/ota/policy"
 )
 
 var (
@@ -50,9 +48,7 @@ func (d *Desk) turn(topic string, c Command) time.Time {
 
 // share is a part of window that device and id decide: from nothing to all.
 func share(device, id string, window time.Duration) time.Duration {
-	sum := sha256.Sum256([]byte(device + "\x00" + id))
-	part, _ := bits.Mul64(binary.BigEndian.Uint64(sum[:]), uint64(max(0, window)))
-	return time.Duration(part)
+	return policy.Share(window, device, id)
 }
 
 // wait keeps c until at, in the place of another one of its verb.

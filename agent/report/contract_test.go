@@ -198,8 +198,9 @@ func examples(t *testing.T) map[string]any {
 		Version: from, Slot: "a", Floor: "4.0.0", Phase: ota.PhaseIdle, CheckAt: &later, Checked: &at}
 	full := idle
 	full.Trial, full.Phase, full.Stage, full.Percent, full.Transfer = true, ota.PhaseInstalling, "write", 23, transfer
-	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true}
-	full.Reason, full.GoesOn, full.Trouble, full.Last = "waits for the window 02:00-05:00", &later, failure, outcome
+	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true,
+		Consent: ota.ConsentAccepted, AskedAt: &at, Deferrals: 1}
+	full.Why, full.Reason, full.GoesOn, full.Trouble, full.Last = "window", "outside the maintenance windows", &later, failure, outcome
 	full.Configuration = &report.Configuration{Version: ota.Version{Code: 7, Name: "v7"}, Applied: &at, To: &ota.Version{Code: 9, Name: "v9"}, Bad: &ota.Version{Code: 8, Name: "v8"},
 		Failure: &ota.Failure{Class: ota.Permanent, Code: ota.CodeConfigurationSchema, Text: "cannot apply configuration: it does not fit the schema at /volume: 11 is more than 10"}, Trouble: failure}
 	full.Packages = []report.Package{{Name: "launcher", Kind: "apk", Version: ota.Version{Code: 3, Name: "3.0"}, Phase: ota.PhaseDownloading, To: &ota.Version{Code: 5, Name: "5.0"}, Percent: 40,
@@ -232,6 +233,9 @@ func examples(t *testing.T) map[string]any {
 		"event-outcome-package": report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventOutcome, Update: "PK9QRT", Outcome: &ota.Outcome{
 			ID: "PK9QRT", Kind: ota.KindPackage, Name: "epg", Result: ota.PhaseConfirmed, Offer: ota.Offer{VersionCode: 7, Type: ota.UpgradeSilent}, From: ota.Version{Code: 6}, Started: at, Ended: later}},
 		"event-package":           report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventPackage, Update: "PK3M2A", To: &ota.Version{Code: 5, Name: "5.0"}, Outcome: installed},
+		"event-asked":             report.Event{V: report.Version, ID: "E7H2Q3", Seq: 20, Time: at, Type: report.EventAsked, Update: "QW7PLZ", Phase: ota.PhaseOffered, To: &to, Text: "waiting for the viewer's consent", At: &later},
+		"event-notice":            report.Event{V: report.Version, ID: "E7H2Q4", Seq: 21, Time: at, Type: report.EventNotice, Update: "QW7PLZ", Phase: ota.PhaseArmed, To: &to, Text: "forced, counting down: recording", At: &later},
+		"event-boot":              report.Event{V: report.Version, ID: "E7H2Q5", Seq: 22, Time: at, Type: report.EventBoot, Slot: "b", Text: "otad: update QW7PLZ"},
 		"event-journal-recovered": report.Event{V: report.Version, ID: "E7H2Q2", Seq: 19, Time: at, Type: report.EventJournalRecovered, Text: "the journal was damaged and rebuilt"},
 		"result-ok":               control.Result{ID: "2026-11-22-a", Verb: control.Check, Time: at, Reply: control.Reply{V: control.Version, OK: true, Data: marshal(t, offer)}},
 		"result-refused":          control.Result{ID: "2026-11-22-b", Verb: control.Cancel, Time: at, Reply: control.Reply{V: control.Version, Code: ota.CodeNothing, Text: "cannot cancel: no update is under way", Hint: "nothing to do"}},

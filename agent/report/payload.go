@@ -40,6 +40,7 @@ type State struct {
 	Transfer *Transfer `json:"transfer,omitempty"`
 	Update   *Update   `json:"update,omitempty"` // the one under way
 
+	Why     string       `json:"why,omitempty"`      // the rule that holds it back, for machines
 	Reason  string       `json:"reason,omitempty"`   // why it does not go on now
 	GoesOn  *time.Time   `json:"goes_on,omitempty"`  // when it does by itself, if known
 	Trouble *ota.Failure `json:"trouble,omitempty"`  // what is being tried again
@@ -87,12 +88,15 @@ type Transfer struct {
 
 // Update is the update under way.
 type Update struct {
-	ID     string          `json:"id"`
-	To     ota.Version     `json:"to"`
-	Type   ota.UpgradeType `json:"type"`
-	By     string          `json:"by"`
-	Back   bool            `json:"back,omitempty"` // a way back to the system before
-	Prompt string          `json:"prompt,omitempty"`
+	ID        string          `json:"id"`
+	To        ota.Version     `json:"to"`
+	Type      ota.UpgradeType `json:"type"`
+	By        string          `json:"by"`
+	Back      bool            `json:"back,omitempty"` // a way back to the system before
+	Prompt    string          `json:"prompt,omitempty"`
+	Consent   ota.Consent     `json:"consent,omitempty"`   // the viewer's answer, or the operator's in its place
+	AskedAt   *time.Time      `json:"asked_at,omitempty"`  // when the viewer's answer was first waited for
+	Deferrals int             `json:"deferrals,omitempty"` // how often it was put off
 	// Streamed: the artifact goes into the slot as it comes in; nothing is staged.
 	Streamed bool `json:"streamed,omitempty"`
 }
@@ -113,6 +117,9 @@ const (
 	EventOutcome          = "outcome"           // the update ended; Outcome says how
 	EventConfiguration    = "configuration"     // a change of the configuration ended; Outcome says how
 	EventPackage          = "package"           // a change of a side package ended; Outcome says how
+	EventAsked            = "asked"             // the viewer's answer is waited for; At is its deadline, if there is one
+	EventNotice           = "notice"            // a forced update counts down; At is when the box restarts
+	EventBoot             = "boot"              // the box was started; Text is why, if a restart was asked for
 	EventJournalRecovered = "journal-recovered" // the journal was damaged and rebuilt
 )
 
@@ -129,6 +136,7 @@ type Event struct {
 	To      *ota.Version `json:"to,omitempty"`
 	Slot    string       `json:"slot,omitempty"`
 	Text    string       `json:"text,omitempty"`
+	At      *time.Time   `json:"at,omitempty"`
 	Failure *ota.Failure `json:"failure,omitempty"`
 	Outcome *ota.Outcome `json:"outcome,omitempty"`
 }

@@ -1,14 +1,14 @@
 // Package policy answers when: may this update be downloaded, installed,
 // booted now, and if not, why and when to ask again.
 //
-// It is pure: facts in, verdict out. The clock, the viewer and the server are
-// facts that the caller brings.
+// It is pure: facts in, verdict out. The clock, the viewer, the box and the
+// server are facts that the caller brings. Spans (a deferral, a deadline, a
+// countdown) come as their start and are measured against their length, so that
+// a clock that jumps has a defined effect; docs/policy.md has it in a table.
 package policy
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -27,7 +27,7 @@ type Upgrade int
 
 const (
 	Prompt Upgrade = 1 // needs the viewer's consent
-	Silent Upgrade = 2 // in a window, while nobody watches, unasked
+	Silent Upgrade = 2 // in a window or in standby, unasked
 	Forced Upgrade = 3 // after a countdown, whatever goes on
 )
 
@@ -36,27 +36,76 @@ type Facts struct {
 	Now    time.Time // in the box's own time zone: windows are local
 	Type   Upgrade
 	Force  bool // a person said: now
-	Agreed bool // the viewer said yes
-	// Deferred is how much longer the viewer wants to be left alone.
-	Deferred time.Duration
-	Busy     string // why the viewer must not be disturbed; "" when nobody would notice
-	Since    time.Time
-	Rules    Rules
+	Agreed bool // the viewer said yes, or the operator in the viewer's place
+
+	Device   string        // decides the box's own share of every spread
+	Accepted time.Time     // when the offer was taken
+	Asked    time.Time     // when the viewer was first asked; zero before
+	Deferred time.Duration // how much longer the viewer wants to be left alone
+	Begun    time.Time     // when the countdown of a forced update began; zero before
+
+	Busy    string    // why the viewer must not be disturbed; "" when nobody would notice
+	Standby bool      // nobody would even notice a restart
+	Timer   time.Time // when the box begins something by itself, as a recording; zero: nothing is planned
+
+	NotReady  string // why the box is in no state to be written or restarted: battery, temperature
+	Metered   bool   // each byte costs
+	NeedBytes int64  // still to come; 0 while unknown
+	FreeBytes int64  // where it would go
+
+	Rules Rules
 }
 
 // Rules is the configured part.
 type Rules struct {
-	Windows    []Window      // maintenance windows; none: at any time
-	Countdown  time.Duration // notice before a forced reboot, counted from Facts.Since
+	Windows []Window // maintenance windows; none: at any time
+	// Countdown is the notice before a forced restart of a box in use.
+	Countdown time.Duration
+	// TimerAhead is how long before a timer the box counts as in use.
+	TimerAhead time.Duration
+	// Deadline is how long the viewer's answer is waited for; 0 for ever.
+	// Then Silence takes its place.
+	Deadline   time.Duration
+	Silence    Choice
 	DeferCount int           // how often the viewer may put an update off
 	DeferTotal time.Duration // and how long in all
+	// DownloadSpread and ApplySpread are the times over which the boxes of a
+	// fleet begin to download, and restart after a window opened.
+	DownloadSpread, ApplySpread time.Duration
 }
 
-// Verdict is the answer.
+// Why names the rule that holds an update back, for machines. Names are only
+// ever added.
+type Why string
+
+const (
+	WhyNotReady  Why = "not-ready" // battery, temperature …
+	WhySpace     Why = "space"
+	WhyMetered   Why = "metered"
+	WhyConsent   Why = "consent"
+	WhyDeferred  Why = "deferred"
+	WhySpread    Why = "spread" // other boxes first
+	WhyTimer     Why = "timer"  // a recording begins soon
+	WhyBusy      Why = "busy"
+	WhyWindow    Why = "window"
+	WhyCountdown Why = "countdown"
+)
+
+// Verdict is the answer. One that is not Allowed says when it may change by
+// itself (At), or that only looking again tells (Again), or neither: then
+// somebody has to say something.
 type Verdict struct {
 	Allowed bool
-	Reason  string    // why not, for people; "" when allowed
-	At      time.Time // when it may change by itself; zero when only an event can change it
+	Why     Why
+	Reason  string        // why not, for people; "" when allowed
+	At      time.Time     // when it changes by itself
+	Again   time.Duration // when to look again at what gives no notice of its change
+	// Choice is what the operator chose for a viewer who did not answer in
+	// time; it is to be put into effect. "" else.
+	Choice Choice
+	// Notice is, while a countdown runs, the last of its notices that is due:
+	// so much time before its end. 0 else.
+	Notice time.Duration
 }
 
 // recheck is how often to look again at what gives no notice of its change.
@@ -66,116 +115,79 @@ var yes = Verdict{Allowed: true}
 
 // Decide answers q.
 //
-//   - A person's "now" is always followed.
-//   - Downloading and installing disturb nobody and are allowed, but an offer
-//     of type prompt is not even fetched before the viewer agreed.
-//   - A forced update reboots when its countdown is over, whoever watches.
-//   - All else reboots in a maintenance window, while nobody watches. Consent
-//     given by the viewer stands in for the window.
+//   - A box that is not ready is neither written nor restarted, whoever says so.
+//   - Beyond that, a person's "now" is always followed.
+//   - Nothing comes in that has no room, and nothing on a metered link but what
+//     is forced.
+//   - An offer of type prompt is not even fetched before the viewer agreed.
+//   - A forced update restarts a box in use when its countdown is over.
+//   - All else restarts in standby, or in a maintenance window while the box is
+//     not in use.
 func Decide(q Question, f Facts) Verdict {
-	if f.Force {
-		return yes
+	for _, rule := range []func(Question, Facts) (Verdict, bool){ready, room, forced, consent, link, downloadSpread, inUse} {
+		if v, decided := rule(q, f); decided {
+			return v
+		}
 	}
-	if f.Type == Forced {
-		return forced(q, f)
-	}
-	asks := f.Type != Silent && !f.Agreed
-	if f.Deferred > 0 && (asks || q == Reboot) {
-		return Verdict{Reason: "put off by the viewer", At: f.Now.Add(f.Deferred)}
-	}
-	if asks {
-		return Verdict{Reason: "waiting for the viewer's consent"}
-	}
-	if q != Reboot {
-		return yes
-	}
-	if f.Busy != "" {
-		return Verdict{Reason: "the box is in use: " + f.Busy, At: f.Now.Add(recheck)}
-	}
-	if f.Agreed {
+	if q != Reboot || f.Standby {
 		return yes
 	}
 	return inWindow(f)
 }
 
-func forced(q Question, f Facts) Verdict {
-	end := f.Since.Add(f.Rules.Countdown)
-	// A start in the future is a clock that jumped back. How much notice there
-	// was cannot be told; to count afresh each time could go on for ever.
-	if q != Reboot || f.Busy == "" || !f.Now.Before(end) || f.Now.Before(f.Since) {
-		return yes
+// ready is the only rule that a person cannot overrule.
+func ready(q Question, f Facts) (Verdict, bool) {
+	if f.NotReady != "" && q != Download {
+		return Verdict{Why: WhyNotReady, Reason: "the box is not ready: " + f.NotReady, Again: recheck}, true
 	}
-	return Verdict{Reason: "forced, counting down: " + f.Busy, At: end}
+	return yes, f.Force
 }
 
-func inWindow(f Facts) Verdict {
-	if len(f.Rules.Windows) == 0 {
-		return yes
+func room(q Question, f Facts) (Verdict, bool) {
+	if q != Download || f.NeedBytes <= f.FreeBytes || f.NeedBytes == 0 {
+		return Verdict{}, false
 	}
-	next := time.Time{}
-	for _, w := range f.Rules.Windows {
-		if w.Contains(f.Now) {
-			return yes
-		}
-		if at := w.Next(f.Now); next.IsZero() || at.Before(next) {
-			next = at
-		}
-	}
-	return Verdict{Reason: "outside the maintenance windows", At: next}
+	text := fmt.Sprintf("too little room: %d KiB are needed, %d KiB are free", f.NeedBytes>>10, f.FreeBytes>>10)
+	return Verdict{Why: WhySpace, Reason: text, Again: recheck}, true
 }
 
-// Window is a daily maintenance window in local time, from Start up to but not
-// including End, both in minutes after midnight. A window whose end is not
-// after its start goes over midnight.
-type Window struct{ Start, End int }
-
-// ParseWindow reads "02:00-05:00". The end of the day is 24:00 or 00:00.
-func ParseWindow(s string) (Window, error) {
-	start, end, _ := strings.Cut(s, "-")
-	w := Window{Start: minutes(start), End: minutes(end)}
-	if w.Start < 0 || w.Start == dayMinutes || w.End < 0 {
-		return Window{}, fmt.Errorf("cannot read window %q: want HH:MM-HH:MM", s)
-	}
-	if w.Start == w.End {
-		return Window{}, fmt.Errorf("cannot read window %q: it is empty", s)
-	}
-	return w, nil
+func link(q Question, f Facts) (Verdict, bool) {
+	return Verdict{Why: WhyMetered, Reason: "the link is metered", Again: recheck}, q == Download && f.Metered
 }
 
-const dayMinutes = 24 * 60
-
-// minutes reads "HH:MM", from 00:00 to 24:00, and is -1 for anything else.
-func minutes(s string) int {
-	if len(s) != len("HH:MM") || s[2] != ':' {
-		return -1
-	}
-	h, errH := strconv.ParseUint(s[:2], 10, 8)
-	m, errM := strconv.ParseUint(s[3:], 10, 8)
-	at := int(h*60 + m)
-	if errH != nil || errM != nil || m > 59 || at > dayMinutes {
-		return -1
-	}
-	return at
+// downloadSpread lets the boxes of a fleet begin one after the other. A viewer
+// who agreed is not kept waiting.
+func downloadSpread(q Question, f Facts) (Verdict, bool) {
+	share := Share(f.Rules.DownloadSpread, f.Device, "download")
+	left := Left(f.Accepted, share, f.Now)
+	return Verdict{Why: WhySpread, Reason: "other boxes download first", At: f.Now.Add(left)}, q == Download && !f.Agreed && left > 0
 }
 
-// Contains tells whether t is in the window by t's wall clock.
-func (w Window) Contains(t time.Time) bool {
-	minute := t.Hour()*60 + t.Minute()
-	if w.Start < w.End {
-		return w.Start <= minute && minute < w.End
+// inUse holds a restart back while somebody would notice.
+func inUse(q Question, f Facts) (Verdict, bool) {
+	switch reason, soon := f.use(); {
+	case q != Reboot || reason == "":
+		return Verdict{}, false
+	case soon:
+		return Verdict{Why: WhyTimer, Reason: reason, At: f.Timer, Again: recheck}, true
+	default:
+		return Verdict{Why: WhyBusy, Reason: "the box is in use: " + reason, Again: recheck}, true
 	}
-	return minute >= w.Start || minute < w.End
 }
 
-// Next is the first full minute after t that is in the window, by t's wall
-// clock. It looks at one minute after the other: on the days on which the clock
-// is set, a time of day may be missing or come twice, and [time.Date] may give
-// either side of it.
-func (w Window) Next(t time.Time) time.Time {
-	at := t.Truncate(time.Minute)
-	for {
-		if at = at.Add(time.Minute); w.Contains(at) {
-			return at
-		}
+// use is what the box does, or is about to do (soon).
+func (f Facts) use() (reason string, soon bool) {
+	if f.Busy != "" {
+		return f.Busy, false
 	}
+	if ahead := f.Timer.Sub(f.Now); !f.Timer.IsZero() && ahead > 0 && ahead <= f.Rules.TimerAhead {
+		return "a timer begins at " + f.Timer.In(f.Now.Location()).Format("15:04"), true
+	}
+	return "", false
+}
+
+// Left is how much is left at now of a span of the given length that began at
+// start: never more than all of it, whatever became of the clock.
+func Left(start time.Time, length time.Duration, now time.Time) time.Duration {
+	return max(0, min(length, start.Add(length).Sub(now)))
 }

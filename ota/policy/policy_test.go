@@ -52,26 +52,26 @@ func TestDecide(t *testing.T) {
 
 		download, install, reboot string
 	}{
-		// Prompt: not even fetched before the viewer agreed; then at once.
+		// Prompt: not even fetched before the viewer agreed; then as a silent one.
 		{prompt, unsaid, "", inside, "no", "no", "no"},
 		{prompt, unsaid, "watching", inside, "no", "no", "no"},
 		{prompt, unsaid, "", outside, "no", "no", "no"},
 		{prompt, noSaid, "", inside, "no", "no", "no"},
 		{prompt, yesSaid, "", inside, "yes", "yes", "yes"},
-		{prompt, yesSaid, "", outside, "yes", "yes", "yes"},
+		{prompt, yesSaid, "", outside, "yes", "yes", "later"},
 		{prompt, yesSaid, "recording", outside, "yes", "yes", "later"},
 		{prompt, yesSaid, "recording", inside, "yes", "yes", "later"},
 		// A type that is not known is treated as the gentlest.
 		{unknown, unsaid, "", inside, "no", "no", "no"},
 		{unknown, noSaid, "", inside, "no", "no", "no"},
-		{unknown, yesSaid, "", outside, "yes", "yes", "yes"},
+		{unknown, yesSaid, "", outside, "yes", "yes", "later"},
 		{Upgrade(9), unsaid, "", inside, "no", "no", "no"},
 		// Silent: in the window, while nobody watches.
 		{silent, unsaid, "", inside, "yes", "yes", "yes"},
 		{silent, unsaid, "", outside, "yes", "yes", "later"},
 		{silent, unsaid, "watching", inside, "yes", "yes", "later"},
 		{silent, unsaid, "watching", outside, "yes", "yes", "later"},
-		{silent, yesSaid, "", outside, "yes", "yes", "yes"},
+		{silent, yesSaid, "", outside, "yes", "yes", "later"},
 		{silent, yesSaid, "watching", outside, "yes", "yes", "later"},
 		{silent, noSaid, "", inside, "yes", "yes", "yes"}, // nobody asked
 		// Forced: at once when nobody watches, else after the countdown.
@@ -82,7 +82,7 @@ func TestDecide(t *testing.T) {
 		{forcedType, noSaid, "", inside, "yes", "yes", "yes"},
 	} {
 		now := at(t, "Europe/Berlin", tt.now)
-		f := Facts{Now: now, Since: now, Type: tt.upgrade, Agreed: tt.consent == yesSaid, Busy: tt.busy,
+		f := Facts{Now: now, Begun: now, Type: tt.upgrade, Agreed: tt.consent == yesSaid, Busy: tt.busy,
 			Rules: Rules{Windows: windows(t, "02:00-05:00"), Countdown: 10 * time.Minute}}
 		for q, want := range map[Question]string{Download: tt.download, Install: tt.install, Reboot: tt.reboot} {
 			v := Decide(q, f)
@@ -90,10 +90,10 @@ func TestDecide(t *testing.T) {
 			switch {
 			case v.Allowed:
 				got = "yes"
-			case !v.At.IsZero():
+			case !v.At.IsZero() || v.Again > 0:
 				got = "later"
 			}
-			if got != want || v.Allowed != (v.Reason == "") || v.Allowed && !v.At.IsZero() || got == "later" && !v.At.After(now) {
+			if got != want || v.Allowed != (v.Reason == "") || v.Allowed && !v.At.IsZero() || !v.At.IsZero() && !v.At.After(now) {
 				t.Errorf("type %d, consent %q, busy %q, %s: %s? got %s (%+v), want %s", tt.upgrade, tt.consent, tt.busy, tt.now, q, got, v, want)
 			}
 			f := f
@@ -123,12 +123,12 @@ func TestCountdown(t *testing.T) {
 		{"the clock jumped back by a minute", since.Add(-time.Minute), true, time.Time{}},
 		{"the clock jumped back to 1970", time.Unix(0, 0), true, time.Time{}},
 	} {
-		got := Decide(Reboot, Facts{Now: tt.now, Since: since, Type: forcedType, Busy: "watching", Rules: Rules{Countdown: 10 * time.Minute}})
+		got := Decide(Reboot, Facts{Now: tt.now, Begun: since, Type: forcedType, Busy: "watching", Rules: Rules{Countdown: 10 * time.Minute}})
 		if got.Allowed != tt.allowed || !got.At.Equal(tt.at) {
 			t.Errorf("%s: got %+v", tt.name, got)
 		}
 	}
-	if got := Decide(Reboot, Facts{Now: since, Since: since, Type: forcedType, Busy: "watching"}); got != yes {
+	if got := Decide(Reboot, Facts{Now: since, Begun: since, Type: forcedType, Busy: "watching"}); got != yes {
 		t.Errorf("no countdown: got %+v", got)
 	}
 }
@@ -226,7 +226,9 @@ func TestNext(t *testing.T) {
 func TestParseWindow(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Window{
-		"02:00-05:00": {120, 300}, "22:30-04:15": {1350, 255}, "00:00-24:00": {0, 1440}, "23:59-00:00": {1439, 0},
+		"02:00-05:00": {Start: 120, End: 300}, "22:30-04:15": {Start: 1350, End: 255}, "00:00-24:00": {Start: 0, End: 1440}, "23:59-00:00": {Start: 1439, End: 0},
+		"mon-fri 02:00-05:00": {120, 300, 0b0111110}, "sat,sun 01:00-06:00": {60, 360, 0b1000001}, "fri-mon,wed 02:00-05:00": {120, 300, 0b1101011},
+		"mon 02:00-05:00": {120, 300, 0b10}, "sun-sat 02:00-05:00": {Start: 120, End: 300},
 	} {
 		if got, err := ParseWindow(text); got != want || err != nil {
 			t.Errorf("%q: got %v, %v", text, got, err)
@@ -234,7 +236,7 @@ func TestParseWindow(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "-", "02:00", "02:00-", "-05:00", "2:00-5:00", "02:0-05:00", "02:00-05:60", "02:60-05:00", "24:00-05:00", "02:00-24:01", "25:00-26:00",
-		"02:00-02:00", "02:00-05:00 ", " 02:00-05:00", "02:00 - 05:00", "02:00-05:00-06:00", "+2:00-05:00", "-1:00-05:00", "02.00-05.00", "0a:00-05:00", "02:00–05:00",
+		"02:00-02:00", "mon- 02:00-05:00", "-mon 02:00-05:00", "mon,,tue 02:00-05:00", "Mon 02:00-05:00", "mo 02:00-05:00", "mon 02:00", "mon  02:00-05:00", "mon-tue-wed 02:00-05:00", "02:00-05:00 ", " 02:00-05:00", "02:00 - 05:00", "02:00-05:00-06:00", "+2:00-05:00", "-1:00-05:00", "02.00-05.00", "0a:00-05:00", "02:00–05:00",
 	} {
 		w, err := ParseWindow(text)
 		if err == nil || w != (Window{}) || !strings.HasPrefix(err.Error(), "cannot read window ") {
