@@ -126,6 +126,7 @@ type Agent struct {
 	waiting    []chan<- checked
 	rebooting  bool
 	dog        dog
+	bootReason string    // why the box was restarted
 	dialog     *dialog   // what is on the screen
 	started    time.Time // monotonic: when the clock was first looked at
 	wallSeen   time.Time // the clock, when it was looked at last
@@ -269,6 +270,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	a.Log.Info("started", "version", a.Running.Code, "slot", boot.Slot, "trial", boot.Trial,
 		"phase", a.rec.Phase, "update", a.rec.ID)
 	a.tellStart()
+	a.tellBoot()
 	a.feed(ctx, a.bootEvent())
 	a.explainRescue()
 }

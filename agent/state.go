@@ -55,6 +55,7 @@ func (a *Agent) show() {
 		s.V, s.Online, s.Agent = report.Version, a.Poll, a.Version
 		s.Model, s.Device = a.Config.Device.Model, a.Config.Device.Key
 		s.Version, s.Slot, s.Trial = a.Running, a.boot.Slot, a.boot.Trial
+		s.Booted = a.bootReason
 		s.Floor, s.Last = a.box.Floor, a.box.Last
 		if s.Phase != a.rec.Phase {
 			s.Percent, s.Transfer, s.Stage = 0, nil, ""

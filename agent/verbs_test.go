@@ -276,9 +276,12 @@ func TestEventsTellTheWholeStory(t *testing.T) {
 	for _, e := range entries {
 		var event report.Event
 		must(t, json.NewDecoder(bytes.NewReader(e.Payload)).Decode(&event))
+		if event.Type == report.EventBoot { // it says why: this update
+			event.Phase = ota.Phase(strings.TrimSuffix(event.Text, a.State().Last.ID))
+		}
 		told = append(told, event.Type+" "+string(event.Phase))
 	}
-	want := "phase offered,phase downloading,phase downloaded,phase installing,phase installed,phase armed,phase trial,phase confirmed,outcome "
+	want := "boot ,phase offered,phase downloading,phase downloaded,phase installing,phase installed,phase armed,boot otad: update ,phase trial,phase confirmed,outcome "
 	if got := strings.Join(told, ","); got != want {
 		t.Errorf("told:\n got %s\nwant %s", got, want)
 	}

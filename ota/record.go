@@ -204,6 +204,7 @@ type Box struct {
 	LastGood time.Time  `json:"last_good,omitzero"`  // latest time known for certain; never goes back
 	Bad      []BadOffer `json:"bad,omitempty"`       // at most MaxBad, oldest first
 	Last     *Outcome   `json:"last,omitempty"`      // of the last update that ended
+	BootID   string     `json:"boot_id,omitempty"`   // of the boot that was told of last
 	CheckAt  time.Time  `json:"checked_at,omitzero"` // of the last successful check
 	// Systems are those that were confirmed and that nobody wrote over since, one
 	// for a slot, the latest last.

@@ -200,6 +200,7 @@ func examples(t *testing.T) map[string]any {
 	full.Trial, full.Phase, full.Stage, full.Percent, full.Transfer = true, ota.PhaseInstalling, "write", 23, transfer
 	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true,
 		Consent: ota.ConsentAccepted, AskedAt: &at, Deferrals: 1}
+	full.Booted = "otad: update KX3M2A"
 	full.Why, full.Reason, full.GoesOn, full.Trouble, full.Last = "window", "outside the maintenance windows", &later, failure, outcome
 	full.Configuration = &report.Configuration{Version: ota.Version{Code: 7, Name: "v7"}, Applied: &at, To: &ota.Version{Code: 9, Name: "v9"}, Bad: &ota.Version{Code: 8, Name: "v8"},
 		Failure: &ota.Failure{Class: ota.Permanent, Code: ota.CodeConfigurationSchema, Text: "cannot apply configuration: it does not fit the schema at /volume: 11 is more than 10"}, Trouble: failure}

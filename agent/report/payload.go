@@ -33,6 +33,7 @@ type State struct {
 	Slot    string      `json:"slot"`
 	Trial   bool        `json:"trial,omitempty"`
 	Floor   string      `json:"floor,omitempty"`
+	Booted  string      `json:"booted,omitempty"` // why the box was restarted, if a restart was asked for
 
 	Phase    ota.Phase `json:"phase"`
 	Stage    string    `json:"stage,omitempty"` // verify, write, read-back while installing

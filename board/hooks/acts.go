@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"otad/board"
@@ -109,26 +106,13 @@ func (b *Board) Reboot(ctx context.Context, reason string) error {
 	return nil
 }
 
-// Busy implements [board.Busy]; without the hook the box is never busy.
-func (b *Board) Busy(ctx context.Context) (string, error) {
+// Reason implements [board.Reasoner]; without the hook it is not known.
+func (b *Board) Reason() (string, error) {
 	var answer struct {
 		Reason string `json:"reason"`
 	}
-	if !b.has(actBusy) {
-		return "", nil
-	}
-	if err := b.ask(ctx, request{Act: actBusy}, &answer); err != nil {
-		return "", fmt.Errorf("cannot tell whether the box is in use: %w", err)
-	}
-	return answer.Reason, nil
-}
-
-// Health implements [board.Health]; without the hook the board has no opinion.
-func (b *Board) Health(ctx context.Context) error {
-	if !b.has(actHealth) {
-		return nil
-	}
-	return b.ask(ctx, request{Act: actHealth}, nil)
+	_, err := b.askOptional(context.Background(), request{Act: actReason}, &answer)
+	return answer.Reason, err
 }
 
 // CheckVariable implements [board.Variables]: the hook knows which variables
@@ -155,11 +139,4 @@ func (b *Board) StageVariables(_ context.Context, slot string, changes []board.V
 		}
 	}
 	return b.staged.Keep(slot, changes)
-}
-
-// has tells whether an optional hook is there. One that cannot be examined is:
-// running it will say why.
-func (b *Board) has(act string) bool {
-	_, err := os.Stat(filepath.Join(b.dir, act))
-	return !errors.Is(err, fs.ErrNotExist)
 }

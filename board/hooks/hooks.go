@@ -15,22 +15,15 @@
 package hooks
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"otad/board"
 	"otad/ota/durable"
-	"otad/ota/hook"
 )
 
 // Options describe the box.
@@ -60,11 +53,18 @@ const (
 	actBusy           = "busy"           // optional
 	actHealth         = "health"         // optional
 	actCheckVariable  = "check-variable" // optional
+	actReason         = "reboot-reason"  // optional
+	// The powers of a box that is in use, all of them optional.
+	actReady   = "ready"
+	actMetered = "metered"
+	actPrompt  = "prompt"
+	actDisplay = "display"
 )
 
 var (
 	required = []string{actCurrent, actMarkUnbootable, actArm, actConfirm, actReject, actReboot}
-	optional = []string{actBusy, actHealth, actCheckVariable}
+	optional = []string{actCheckVariable, actReason}
+	powers   = []string{actBusy, actHealth, actReady, actMetered, actPrompt, actDisplay}
 )
 
 // Exit codes that mean more than "failed".
@@ -82,30 +82,29 @@ type request struct {
 	Name   string `json:"name,omitempty"`   // check-variable
 	// Variables are what arm has to set in the same change.
 	Variables []board.Variable `json:"variables,omitempty"`
+	*question
+	*screen
 }
 
-// Board implements [board.Board], [board.Parts], [board.Variables],
-// [board.Busy] and [board.Health].
+// Board implements [board.Board], [board.Parts], [board.Variables] and, by
+// its [Powers], all that is optional.
 type Board struct {
 	board.Sets
-	fs      durable.FS
-	dir     string
-	staged  board.Staged
-	timeout time.Duration
-	log     *slog.Logger
+	Powers
+	fs     durable.FS
+	staged board.Staged
 }
 
 var (
 	_ board.Board     = (*Board)(nil)
 	_ board.Parts     = (*Board)(nil)
 	_ board.Variables = (*Board)(nil)
-	_ board.Busy      = (*Board)(nil)
-	_ board.Health    = (*Board)(nil)
+	_ board.Reasoner  = (*Board)(nil)
 )
 
 // Open checks that the hooks are there and what they say about the slots.
 func Open(o Options) (*Board, error) {
-	b := &Board{fs: o.FS, dir: o.Dir, timeout: o.Timeout, log: o.Log}
+	b := &Board{Powers: newPowers(o), fs: o.FS}
 	if b.fs == nil {
 		b.fs = durable.OS
 	}
@@ -114,12 +113,6 @@ func Open(o Options) (*Board, error) {
 		boot, err := b.Current(ctx)
 		return boot.Slot, err
 	}}
-	if b.timeout == 0 {
-		b.timeout = 30 * time.Second
-	}
-	if b.log == nil {
-		b.log = slog.Default()
-	}
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("cannot use the hooks in %q: %w", o.Dir, err)
 	}
@@ -127,10 +120,7 @@ func Open(o Options) (*Board, error) {
 }
 
 func (b *Board) check() error {
-	if !filepath.IsAbs(b.dir) {
-		return errors.New("not an absolute path")
-	}
-	var errs []error
+	errs := []error{b.Powers.check()}
 	for _, act := range required {
 		errs = append(errs, b.checkHook(act, true))
 	}
@@ -148,80 +138,5 @@ func (b *Board) check() error {
 			return err
 		}
 	}
-	return b.Check()
-}
-
-// checkHook refuses what anybody but the image's maker could have put there.
-func (b *Board) checkHook(act string, must bool) error {
-	info, err := os.Stat(filepath.Join(b.dir, act))
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && !must:
-		return nil
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular() || info.Mode()&0o111 == 0:
-		return fmt.Errorf("%q is not an executable file", act)
-	case info.Mode()&0o002 != 0:
-		return fmt.Errorf("%q can be written by everybody", act)
-	}
-	return nil
-}
-
-// ask runs the hook of an act and reads its answer into answer, unless that is nil.
-func (b *Board) ask(ctx context.Context, r request, answer any) error {
-	r.V = 1
-	var input bytes.Buffer
-	encoder := json.NewEncoder(&input)
-	encoder.SetEscapeHTML(false) // what a shell script reads is plain
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("cannot ask hook %q: %w", r.Act, err)
-	}
-	if r.Act != actHealth {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, b.timeout)
-		defer cancel()
-	}
-	result, err := hook.Run(ctx, filepath.Join(b.dir, r.Act), input.Bytes())
-	if err != nil {
-		return classed(err)
-	}
-	if result.Said != "" {
-		b.log.Info("a hook said", "hook", r.Act, "text", result.Said)
-	}
-	if answer == nil {
-		return nil
-	}
-	if err := decode(result.Answer, answer); err != nil {
-		return fmt.Errorf("hook %q: cannot read its answer: %w", r.Act, err)
-	}
-	return nil
-}
-
-// decode reads one JSON value with members of the contract only, so that a
-// typing error in a hook does not become a missing fact.
-func decode(data []byte, value any) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(value); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("something follows the value")
-	}
-	return nil
-}
-
-// classed gives exit codes their meaning.
-func classed(err error) error {
-	var e *hook.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code {
-	case exitNoFallback:
-		return fmt.Errorf("%w: %w", board.ErrNoFallback, err)
-	case exitEnvironment:
-		return fmt.Errorf("%w: %w", board.ErrEnvironment, err)
-	}
-	return err
+	return b.Sets.Check()
 }

@@ -21,6 +21,9 @@ func NewMachine(fsys durable.FS, dir string) (*Machine, error) {
 	return &Machine{box: b}, nil
 }
 
+// powerReason stands for a restart that nobody asked for.
+const powerReason = "power"
+
 // ErrDead says that the bootloader found nothing to start: a brick.
 var ErrDead = errors.New("sim: no slot can be started")
 
@@ -33,7 +36,7 @@ func (m *Machine) PowerOn() (slot, image string, err error) {
 		return "", "", err
 	}
 	if reason == "" {
-		reason = "power"
+		reason = powerReason
 	}
 	env, err := m.box.readEnv()
 	if err != nil {

@@ -13,6 +13,9 @@
 //	reboot              the reason, while a restart is asked for
 //	busy                the reason not to disturb, when there is one
 //	reboot-reason       the reason of the last restart
+//	standby timer       what else the viewer does not or will notice
+//	not-ready metered   why it must wait
+//	screen/             a TV screen and a front panel, if there are any
 //
 // The driver never changes `booted`; the machine never changes a slot.
 package sim

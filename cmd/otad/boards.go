@@ -51,7 +51,8 @@ func checkRescue(b board.Board, name string) error {
 	return nil
 }
 
-func openUBoot(cfg *config.Config, log *slog.Logger, look bool) (*uboot.Board, error) {
+// openUBoot adds the optional hooks in board.dir, if there are any.
+func openUBoot(cfg *config.Config, log *slog.Logger, look bool) (board.Board, error) {
 	c := cfg.Board
 	options := uboot.Options{
 		FS: durable.OS, Style: uboot.Style(c.Style), EnvConfig: c.EnvConfig, SlotVariable: c.SlotVariable, SlotArgument: c.SlotArgument,
@@ -60,7 +61,15 @@ func openUBoot(cfg *config.Config, log *slog.Logger, look bool) (*uboot.Board, e
 	for _, s := range c.Slots {
 		options.Slots = append(options.Slots, uboot.Slot{Set: declared(s), BootName: s.BootName})
 	}
-	return uboot.Open(options)
+	b, err := uboot.Open(options)
+	if err != nil || c.Dir == "" {
+		return b, err
+	}
+	powers, err := hooks.OpenPowers(hooks.Options{Dir: c.Dir, Timeout: time.Duration(c.Timeout), Log: log})
+	return &struct {
+		*uboot.Board
+		*hooks.Powers
+	}{b, powers}, err
 }
 
 func openHooks(cfg *config.Config, log *slog.Logger) (*hooks.Board, error) {

@@ -240,10 +240,6 @@ func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.
 // limit is the download rate allowed now: one while somebody watches, another
 // while nobody does.
 func limit(cfg *config.Config, bd board.Board) func() int64 {
-	busy, can := bd.(board.Busy)
-	if !can {
-		return func() int64 { return int64(cfg.Download.LimitIdle) }
-	}
 	var asked time.Time
 	var now int64
 	return func() int64 {
@@ -254,7 +250,7 @@ func limit(cfg *config.Config, bd board.Board) func() int64 {
 		if cfg.Download.LimitBusy == cfg.Download.LimitIdle {
 			return now
 		}
-		if reason, err := busy.Busy(context.Background()); err != nil || reason != "" {
+		if use, err := board.UsageOf(context.Background(), bd); err != nil || use.Busy != "" {
 			now = int64(cfg.Download.LimitBusy)
 		}
 		return now
