@@ -75,9 +75,12 @@ func (s crashStory) live(t *testing.T, cuts ...crashfs.Cut) []crashfs.Call {
 		}
 		s.round(t, b, power)
 		how, seed := crashfs.Lost, uint64(0)
-		if cut := power.Took(); cut != nil {
+		cut := power.Took()
+		if cut != nil {
 			how, seed = cut.How, cut.Seed
 			power.On()
+		} else if boot > 0 && b.book.state.Record.Next == nil && power.Left() == 0 {
+			break // a whole life without a mishap, and at rest
 		}
 		b.fs = b.fs.(*crashfs.Disk).Survive(how, seed, power)
 	}

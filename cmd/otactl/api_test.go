@@ -30,6 +30,8 @@ func TestAPI(t *testing.T) {
 		upgradelinktest.Strategy{UpgradeType: 2, Prompt: "a\nb", Models: []string{"stv1"}})
 	s.Publish(upgradelinktest.Configuration, "cfg",
 		upgradelinktest.Version{Code: 2, Content: json.RawMessage(`{"b":1,"a":"x"}`)}, upgradelinktest.Strategy{})
+	s.Publish(upgradelinktest.APK, "apk", upgradelinktest.Version{Code: 2, Description: "a"}, upgradelinktest.Strategy{})
+	s.Edit(upgradelinktest.APK, "apk", func(a *upgradelinktest.App) { a.PackageName = "tv.app" })
 	s.Publish(upgradelinktest.Windows, "win",
 		upgradelinktest.Version{Code: 2, Arch: "x64", Description: "w"}, upgradelinktest.Strategy{})
 
@@ -73,6 +75,8 @@ content               {"a":"x","b":1}
 `, ""},
 		{"configuration version", "configuration-version --key cfg --code 2 --json", server, cli.Done,
 			`{"versionName":"v2","versionCode":2,"description":""}` + "\n", ""},
+		{"apk version", "apk-version --key apk --code 2 --json", server, cli.Done,
+			`{"versionName":"v2","versionCode":2,"description":"a","packageName":"tv.app"}` + "\n", ""},
 		{"win version", "win-version --key win --code 2 --arch x64 --json", server, cli.Done,
 			`{"versionName":"v2","versionCode":2,"description":"w"}` + "\n", ""},
 		{"report", "app-report --key fw --code 1 --appoint 2 --event app_upgrade_upgrade --result 1004", server, cli.Done, "reported  true\n", ""},

@@ -84,7 +84,15 @@ func phaseText(s report.State) string {
 }
 
 func printOutcome(w io.Writer, o ota.Outcome) {
-	fmt.Fprintf(w, "%s  %s  version %s -> %s  %s\n", timeText(o.Ended), o.ID, versionText(o.From),
+	what := "version"
+	switch o.Kind {
+	case ota.KindFirmware:
+	case ota.KindPackage:
+		what = o.Name
+	default:
+		what = o.Kind
+	}
+	fmt.Fprintf(w, "%s  %s  %s %s -> %s  %s\n", timeText(o.Ended), o.ID, cli.Printable(what), versionText(o.From),
 		cli.Printable(versionText(offerVersion(o.Offer))), cli.Printable(resultText(o)))
 }
 

@@ -20,7 +20,7 @@ func commands() []cli.Command {
 		{Name: "up", Args: "[--dir DIR] [--addr ADDR] [--mqtt ADDR]", Summary: "server, broker and firmware host, until interrupted", Run: up},
 		{Name: "box", Args: "--dir DIR [--lab URL] [--device KEY] [--otad FILE]", Summary: "a box of the lab, made if it is new, until interrupted", Run: box},
 		{Name: "image", Args: "--code N [--name NAME] [--broken] [--otad FILE] -o FILE", Summary: "build a system image (squashfs) for a box", Run: image},
-		{Name: "publish", Args: "--lab URL --code N [--name NAME] [--type 1|2|3] FILE.swu", Summary: "offer an artifact to every box", Run: publish},
+		{Name: "publish", Args: "--lab URL --code N [--name NAME] [--type 1|2|3] [--as configuration|package] FILE", Summary: "offer an artifact, a configuration or a side package to every box", Run: publish},
 		{Name: "fault", Args: "--lab URL --code N FAULT...", Summary: "make the host misbehave with a version; without FAULT: what it can", Run: fault},
 	}
 }

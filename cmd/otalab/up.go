@@ -77,6 +77,7 @@ func publish(ctx context.Context, env cli.Env, args []string) error {
 	code := fs.Int64("code", 0, "version code")
 	name := fs.String("name", "", "version name")
 	kind := fs.Int("type", int(ota.UpgradeSilent), "1 prompt, 2 silent, 3 forced")
+	what := fs.String("as", "", "configuration: the file is a JSON object; package: an artifact of the launcher; firmware by default")
 	operands, err := cli.Parse(fs, args, 1, 1)
 	if err != nil {
 		return err
@@ -85,7 +86,7 @@ func publish(ctx context.Context, env cli.Env, args []string) error {
 		return cli.Usagef("--lab and --code are needed")
 	}
 	text, err := lab.PublishTo(ctx, *url, lab.Release{
-		Version: ota.Version{Code: *code, Name: *name}, Type: ota.UpgradeType(*kind), File: operands[0],
+		Version: ota.Version{Code: *code, Name: *name}, Type: ota.UpgradeType(*kind), File: operands[0], What: *what,
 	})
 	if err != nil {
 		return err

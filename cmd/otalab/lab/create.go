@@ -102,6 +102,7 @@ func (b *Box) configure(f Factory) error {
 	c.Board.Driver, c.Board.Dir = "sim", b.dir
 	c.Control.Socket = b.Socket()
 	c.State.Dir = file("data")
+	b.channels(&c)
 	text, err := toml.Marshal(c)
 	if err == nil {
 		err = errors.Join(

@@ -28,6 +28,14 @@ func (s *Server) servePublish(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	if release.What != "" {
+		if err := s.serveChannel(w, r, release); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, "%s %d is offered to every box\n", release.What, release.Version.Code)
+		return
+	}
 	release.File, err = s.store(release.Version.Code, http.MaxBytesReader(w, r.Body, maxArtifact))
 	if err == nil {
 		_, err = s.Publish(release)
@@ -55,6 +63,7 @@ func (r Release) query() url.Values {
 		"code": {strconv.FormatInt(r.Version.Code, 10)},
 		"name": {r.Version.Name},
 		"type": {strconv.Itoa(int(r.Type))},
+		"what": {r.What},
 	}
 }
 
@@ -67,7 +76,11 @@ func parseRelease(q url.Values) (Release, error) {
 	if err != nil || kind < int(ota.UpgradePrompt) || kind > int(ota.UpgradeForced) {
 		return Release{}, fmt.Errorf("cannot publish: type %q is not 1 (prompt), 2 (silent) or 3 (forced)", q.Get("type"))
 	}
-	return Release{Version: ota.Version{Code: code, Name: q.Get("name")}, Type: ota.UpgradeType(kind)}, nil
+	what := q.Get("what")
+	if what != "" && what != whatConfiguration && what != whatPackage {
+		return Release{}, fmt.Errorf("cannot publish: %q is neither configuration nor package", what)
+	}
+	return Release{Version: ota.Version{Code: code, Name: q.Get("name")}, Type: ota.UpgradeType(kind), What: what}, nil
 }
 
 // PublishTo hands a release to the server of another process at labURL, and

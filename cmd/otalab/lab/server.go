@@ -73,6 +73,8 @@ func Start(o Options) (*Server, error) {
 	// An application without a version: boxes that ask early are told that
 	// there is nothing for them, and not that nobody knows them.
 	s.API.Edit(upgradelinktest.URL, URLKey, func(*upgradelinktest.App) {})
+	s.API.Edit(upgradelinktest.Configuration, ConfigurationKey, func(*upgradelinktest.App) {})
+	s.API.Edit(upgradelinktest.APK, PackageKey, func(*upgradelinktest.App) {})
 	mux := http.NewServeMux()
 	mux.Handle("/", s.API)
 	mux.Handle("/fw/", s.Host)
@@ -109,6 +111,7 @@ type Release struct {
 	Version ota.Version
 	Type    ota.UpgradeType
 	File    string // the artifact; it stays as it is while the server runs
+	What    string // "" for the firmware, else configuration or package
 }
 
 // Publish offers a release to every box, and returns its file on the host.
@@ -117,11 +120,7 @@ func (s *Server) Publish(r Release) (*downloadtest.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot publish version %d: %w", r.Version.Code, err)
 	}
-	if f, ok := content.ReaderAt.(*os.File); ok {
-		s.mu.Lock()
-		s.files = append(s.files, f)
-		s.mu.Unlock()
-	}
+	s.keep(content)
 	path := fmt.Sprintf("/fw/%d/%s", r.Version.Code, filepath.Base(r.File))
 	file := s.Host.Add(path, content)
 	s.mu.Lock()
@@ -131,4 +130,13 @@ func (s *Server) Publish(r Release) (*downloadtest.File, error) {
 		upgradelinktest.Version{Code: r.Version.Code, Name: r.Version.Name, URL: s.URL + path, SizeBytes: content.SizeBytes},
 		upgradelinktest.Strategy{UpgradeType: int(r.Type)})
 	return file, nil
+}
+
+// keep closes a published file at the end.
+func (s *Server) keep(content downloadtest.Content) {
+	if f, ok := content.ReaderAt.(*os.File); ok {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.files = append(s.files, f)
+	}
 }

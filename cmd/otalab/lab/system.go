@@ -53,6 +53,11 @@ func (s System) Build(image string) error {
 		if err := writeFile(hook, "#!/bin/sh\n"+s.Health, 0o755); err != nil {
 			return err
 		}
+		for name, text := range map[string]string{"apply-config": applyHook, "install-package": installHook} {
+			if err := writeFile(filepath.Join(root, "usr/lib/otad", name), text, 0o755); err != nil {
+				return err
+			}
+		}
 		return fill(filepath.Join(root, "usr/share"), left, s.Version.Code)
 	})
 }
