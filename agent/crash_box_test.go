@@ -88,6 +88,25 @@ func factory() snapshot {
 	return snapshot{disk: disk, files: map[string][]byte{}}
 }
 
+// setFactory is a box whose slots have a kernel beside their image.
+func setFactory() snapshot {
+	box := factory()
+	if err := sim.AddPart(box.disk, crashBoxDir, "kernel", 512<<10); err != nil {
+		panic(err)
+	}
+	for slot, content := range map[string][]byte{"a": crashFirmware().kernels[1], "b": make([]byte, 8)} {
+		box.disk.Put(crashBoxDir+"/part-"+slot+"-kernel.img", append(content, make([]byte, 512<<10-len(content))...))
+	}
+	return box
+}
+
+// rescueFactory is a box with one system, in slot a, and a rescue system.
+func rescueFactory() snapshot {
+	box := factory()
+	box.disk.Put(crashBoxDir+"/slot-b.img", crashFirmware().images[1])
+	return box
+}
+
 // live lets the box live until its update is over or it violated something.
 func (b *crashBox) live() ending {
 	for calm := false; len(b.wrong) == 0; {
@@ -139,6 +158,11 @@ func (b *crashBox) boot(calm bool) (rested bool) {
 		b.violated("slot %q is started and holds no whole image", slot)
 		return false
 	}
+	kernel := crashFirmware().kernels[code]
+	if b.story.parts && !holds(b.disk, machine.PartPath(slot, "kernel"), kernel) {
+		b.violated("slot %q is started with version %d and another kernel", slot, code)
+		return false
+	}
 	driver, err := sim.Open(b.story.driver(b.disk), crashBoxDir)
 	if err != nil {
 		b.violated("the board is gone: %v", err)
@@ -175,6 +199,7 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	if b.story.streamed {
 		c.Download.Mode = config.ModeStreamed
 	}
+	c.Board.Rescue = b.story.rescue
 	a, err := New(Parts{
 		Config: c, Journal: b.story.journal(&crashJournal{Journal: j, box: b}), Recovered: recovered,
 		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,7 +30,8 @@ type firmware struct {
 	trust     *swu.Trust
 	images    map[int64][]byte
 	artifacts map[int64][]byte
-	offset    int64 // of the image in each artifact
+	offset    int64            // of the image in each artifact
+	kernels   map[int64][]byte // of the versions that have a part beside their image
 }
 
 var crashFirmware = sync.OnceValue(func() firmware {
@@ -41,6 +44,7 @@ var crashFirmware = sync.OnceValue(func() firmware {
 		panic(err)
 	}
 	f := firmware{at: time.Now(), trust: trust, images: map[int64][]byte{}, artifacts: map[int64][]byte{}}
+	f.kernels = map[int64][]byte{}
 	for code, size := range map[int64]int{1: crashSlotBytes, 2: 5 << 19, 3: 5<<19 - 700} {
 		image := make([]byte, size)
 		_, _ = rand.NewChaCha8([32]byte{byte(code)}).Read(image) // never fails
@@ -51,8 +55,40 @@ var crashFirmware = sync.OnceValue(func() firmware {
 		f.images[code], f.artifacts[code] = image, artifact.Bytes()
 		f.offset = max(f.offset, int64(bytes.Index(artifact.Bytes(), image[:64])))
 	}
+	f.addSet(authority)
 	return f
 })
+
+// setCode is the version that is a set: an image and a kernel beside it.
+const setCode = 4
+
+func (f firmware) addSet(authority swutest.Authority) {
+	for _, code := range []int64{1, setCode} {
+		f.kernels[code] = make([]byte, 300<<10)
+		_, _ = rand.NewChaCha8([32]byte{byte(code), 1}).Read(f.kernels[code])
+	}
+	f.images[setCode] = bytes.Clone(f.images[2])
+	f.images[setCode][0] ^= 1
+	m := swu.Manifest{Version: fmt.Sprint(setCode), Model: testModel}
+	for name, content := range map[string][]byte{"rootfs": f.images[setCode], "kernel": f.kernels[setCode]} {
+		var stored bytes.Buffer
+		about, err := swu.Compress(&stored, bytes.NewReader(content), swu.KindNone)
+		if err != nil {
+			panic(err)
+		}
+		p := swu.Payload{Filename: name, Name: name, Stored: about, Content: &stored}
+		if name == "kernel" {
+			p.Devices = map[string]string{"copy1": name, "copy2": name}
+		}
+		m.Payloads = append(m.Payloads, p)
+	}
+	slices.SortFunc(m.Payloads, func(a, b swu.Payload) int { return strings.Compare(a.Filename, b.Filename) })
+	var artifact bytes.Buffer
+	if err := swu.Pack(&artifact, m, authority.Signer); err != nil {
+		panic(err)
+	}
+	f.artifacts[setCode] = artifact.Bytes()
+}
 
 // identify tells which image a slot holds, 0 for none of them.
 func (f firmware) identify(disk *crashfs.Disk, slot string) int64 {

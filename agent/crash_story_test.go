@@ -25,6 +25,8 @@ type story struct {
 	dead     int64  // the version that never comes up, 0 for none
 	streamed bool   // nothing is staged
 	says     string // the verb that a person says once the box is at rest, "" for nobody
+	parts    bool   // a slot has a kernel beside its image
+	rescue   string // the slot of a rescue system, "" for none
 	ending   string
 	from     func(t *testing.T) snapshot
 	once     sync.Once
@@ -96,6 +98,8 @@ func stories() []*story {
 		{name: "rollback", says: control.Rollback, ending: "confirmed", from: third},
 		{name: "rollback-sick", says: control.Rollback, sick: 2, ending: "rolled-back: unhealthy", from: third},
 		{name: "rollback-dead", says: control.Rollback, dead: 2, ending: "rolled-back: never-came-up", from: third},
+		{name: "set", offer: setCode, parts: true, ending: "confirmed", from: func(*testing.T) snapshot { return setFactory() }},
+		{name: "rescue", offer: 2, rescue: "b", ending: "confirmed", from: func(*testing.T) snapshot { return rescueFactory() }},
 		{name: "journal-lost-download", offer: 3, ending: "confirmed", from: next.damaged("commit phase=downloading", 2)},
 		{name: "journal-lost-trial", offer: 3, ending: "confirmed", from: next.damaged("rename reboot.new to reboot", 1)},
 		{name: "journal-lost-sick", offer: 3, sick: 3, ending: "rolled-back: unhealthy", from: sick.damaged("rename reboot.new to reboot", 1)},
