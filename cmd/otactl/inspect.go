@@ -134,6 +134,9 @@ func (r *contents) print(w io.Writer) {
 		f := i.Fields
 		file := cmp.Or(f["filename"], f["name"], f["ref"])
 		target := cmp.Or(f["device"], f["volume"], f["path"], f["value"])
+		if f["device"] != "" && f["path"] != "" {
+			target = f["device"] + ":" + f["path"]
+		}
 		hash := f["sha256"]
 		fmt.Fprintf(tw, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\n", dash(i.Path), i.Kind, dash(file), dash(target),
 			dash(f["type"]), dash(f["compressed"]), dash(hash[:min(12, len(hash))]))

@@ -58,7 +58,7 @@ func packArgs(in func(string) string, more ...string) []string {
 func TestPackInspectVerifySign(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"rsa", "ecdsa"} {
-		for _, compress := range []string{"zstd", "zlib", "none"} {
+		for _, compress := range []string{"zstd", "zlib", "xz", "none"} {
 			_, in := workshop(t, kind)
 			args := packArgs(in, "--revision", "1.0", "--compress", compress, "--device", "copy1=/dev/a,copy2=/dev/b")
 			want(t, cli.Done, append(args, "-o", in("one.swu"))...)
@@ -148,7 +148,7 @@ func TestPackUsage(t *testing.T) {
 	dir, in := workshop(t, "ecdsa")
 	for _, more := range [][]string{
 		{},
-		{"-o", in("a.swu"), "--compress", "xz"},
+		{"-o", in("a.swu"), "--compress", "lz4"},
 		{"-o", in("a.swu"), "--image", "no-file"},
 		{"-o", in("a.swu"), "--device", "copy1"},
 		{"-o", in("a.swu"), "--device", "other:copy1=/dev/a"},

@@ -16,7 +16,7 @@ import (
 func packCommand() cli.Command {
 	return cli.Command{
 		Name:    "pack",
-		Args:    "{--key K --cert C | --unsigned} {--from sw-description | [--model M [--revision R]...] --version V --image NAME=FILE [--device copy1=DEV,copy2=DEV] [--compress zstd|zlib|none]} -o OUT.swu",
+		Args:    "{--key K --cert C | --unsigned} {--from sw-description | [--model M [--revision R]...] --version V {--image NAME=FILE | --file PATH=FILE | --script FILE}... [--device [NAME:]copy1=DEV,copy2=DEV] [--compress zstd|zlib|xz|none] [--no-reboot]} -o OUT.swu",
 		Summary: "make a signed artifact", Run: pack,
 	}
 }
@@ -33,6 +33,7 @@ type packOptions struct {
 	from                       string
 	unsigned                   bool
 	images, devices, revisions list
+	files, scripts             list
 	manifest                   swu.Manifest
 }
 
@@ -55,6 +56,15 @@ func pack(ctx context.Context, env cli.Env, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// Scripts first: a box that streams must have them before it writes.
+	small, err := prepareSmall(ctx, env, o)
+	o.manifest.Payloads = small
+	for _, p := range small {
+		defer p.Content.(io.Closer).Close()
+	}
+	if err != nil {
+		return err
+	}
 	for i, image := range o.images {
 		p, err := prepare(ctx, env, o, image, filepath.Join(dir, fmt.Sprint(i)))
 		if err != nil {
@@ -81,17 +91,7 @@ func packFrom(ctx context.Context, env cli.Env, o *packOptions, signer swu.Signe
 		return err
 	}
 	description, payloads, err := swu.Fill(text, func(filename string) (swu.Payload, error) {
-		in, err := os.Open(filepath.Join(filepath.Dir(o.from), filename))
-		if err != nil {
-			return swu.Payload{}, err
-		}
-		m := newMeter(env.Stderr, "reading "+filename, fileBytes(in))
-		defer m.clear()
-		stored, err := swu.Compress(io.Discard, io.TeeReader(cancelReader{ctx, in}, m), swu.KindNone)
-		if err == nil {
-			_, err = in.Seek(0, io.SeekStart)
-		}
-		return swu.Payload{Stored: stored, Content: in}, err
+		return asItIs(ctx, env, filepath.Join(filepath.Dir(o.from), filename))
 	})
 	for _, p := range payloads {
 		defer p.Content.(io.Closer).Close()
@@ -145,7 +145,10 @@ func parsePack(env cli.Env, args []string) (*packOptions, error) {
 	fs.StringVar(&o.manifest.Description, "description", "", "a free text")
 	fs.Var(&o.images, "image", "NAME=FILE: an image and the name of the component; repeat for more")
 	fs.Var(&o.devices, "device", "[NAME:]copy1=DEV,copy2=DEV: the image's targets; without it, the idle slot")
-	fs.StringVar(&o.compress, "compress", swu.KindZstd, "zstd, zlib or none")
+	fs.Var(&o.files, "file", "[DEVICE:]PATH=FILE: a file and where it goes; a PATH that ends in / unpacks the tar archive FILE there; repeat for more")
+	fs.Var(&o.scripts, "script", "FILE: a script that is called with preinst, postinst and postfailure; repeat for more")
+	fs.BoolVar(&o.manifest.NoReboot, "no-reboot", false, "the artifact asks for no restart")
+	fs.StringVar(&o.compress, "compress", swu.KindZstd, "of images: zstd, zlib, xz or none")
 	fs.BoolVar(&o.manifest.JSON, "json-description", false, "write the description in JSON")
 	fs.StringVar(&o.from, "from", "", "a sw-description to complete with hashes and sizes; the files it names lie beside it, as they shall be stored")
 	fs.BoolVar(&o.unsigned, "unsigned", false, "leave the signature to otactl sign")
@@ -157,7 +160,7 @@ func parsePack(env cli.Env, args []string) (*packOptions, error) {
 		return nil, err
 	}
 	if _, known := suffixes[o.compress]; !known {
-		return nil, cli.Usagef("--compress is %q, not zstd, zlib or none", o.compress)
+		return nil, cli.Usagef("--compress is %q, not zstd, zlib, xz or none", o.compress)
 	}
 	o.manifest.Revisions = o.revisions
 	return o, nil
@@ -172,7 +175,9 @@ func (o *packOptions) check() error {
 		{"--key", o.key, !o.unsigned, !o.unsigned},
 		{"--cert", o.cert, !o.unsigned, !o.unsigned},
 		{"--version", o.manifest.Version, o.from == "", o.from == ""},
-		{"--image", o.images.String(), o.from == "", o.from == ""},
+		{"--image", o.images.String(), o.from == "" && len(o.files)+len(o.scripts) == 0, o.from == ""},
+		{"--file", o.files.String(), false, o.from == ""},
+		{"--script", o.scripts.String(), false, o.from == ""},
 		{"--model", o.manifest.Model, false, o.from == ""},
 		{"--revision", o.revisions.String(), false, o.from == ""},
 		{"--device", o.devices.String(), false, o.from == ""},
@@ -189,7 +194,7 @@ func (o *packOptions) check() error {
 }
 
 // suffixes are what a compressed file's name ends in.
-var suffixes = map[string]string{swu.KindZstd: ".zst", swu.KindZlib: ".gz", swu.KindNone: ""}
+var suffixes = map[string]string{swu.KindZstd: ".zst", swu.KindZlib: ".gz", swu.KindXZ: ".xz", swu.KindNone: ""}
 
 // prepare compresses one image to a file at temp and describes the result. What
 // is not compressed is read where it is.

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
 )
 
 const (
@@ -28,7 +29,7 @@ type Stored struct {
 	PlainSHA256 string
 }
 
-// Compress writes src to dst in the given kind ("", "none", "zlib" or "zstd")
+// Compress writes src to dst in the given kind ("", "none", "zlib", "zstd" or "xz")
 // and describes the result. The same input gives the same bytes. Memory is
 // bounded by a zstd frame's window.
 func Compress(dst io.Writer, src io.Reader, kind string) (Stored, error) {
@@ -44,8 +45,10 @@ func Compress(dst io.Writer, src io.Reader, kind string) (Stored, error) {
 		err = writeZlib(out, src)
 	case KindZstd:
 		err = writeZstd(out, src)
+	case KindXZ:
+		err = writeXZ(out, src)
 	default:
-		err = archiveError(Unsupported, "", "compression %q is not supported, only none, zlib and zstd", kind)
+		err = archiveError(Unsupported, "", "compression %q is not supported, only none, zlib, zstd and xz", kind)
 	}
 	return Stored{
 		Compressed: kind,
@@ -58,6 +61,20 @@ func Compress(dst io.Writer, src io.Reader, kind string) (Stored, error) {
 // with less churn than the fast one's; the header has no name and no time.
 func writeZlib(dst io.Writer, src io.Reader) error {
 	z, err := gzip.NewWriterLevel(dst, gzip.BestCompression)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(z, src); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// xzDictBytes is what a box needs to decompress, within what it allows.
+const xzDictBytes = 4 << 20
+
+func writeXZ(dst io.Writer, src io.Reader) error {
+	z, err := xz.WriterConfig{DictCap: xzDictBytes, CheckSum: xz.CRC64}.NewWriter(dst)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package swu
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -19,11 +20,16 @@ type Manifest struct {
 	// patterns; none: any revision.
 	Revisions []string
 	Payloads  []Payload
+	NoReboot  bool // the artifact asks for no restart
 	JSON      bool // write the description in JSON, not libconfig
 }
 
-// Payload is one image to pack.
+// Payload is one image, file or script to pack.
 type Payload struct {
+	Section  string // "images" when empty, "files" or "scripts"
+	Type     string // as in [Image]; empty: raw, rawfile or shellscript
+	Path     string // of a file, in Device
+	Device   string // of a file; empty: the running system
 	Filename string // the name of the cpio entry
 	Name     string // of the component; may be empty
 	Stored   Stored // as [Compress] described Content
@@ -58,15 +64,14 @@ func (m Manifest) Describe() ([]byte, error) {
 	}
 	set := &node{kind: groupNode, name: packSet}
 	for _, mode := range packModes {
-		images := &node{kind: listNode, name: "images"}
-		for _, p := range m.Payloads {
-			images.children = append(images.children, p.describe(mode, m.JSON))
-		}
-		set.children = append(set.children, &node{kind: groupNode, name: mode, children: []*node{images}})
+		set.children = append(set.children, m.describeMode(mode))
 	}
 	top := &node{kind: groupNode, name: rootName, children: []*node{textNode("version", m.Version)}}
 	if m.Description != "" {
 		top.children = append(top.children, textNode("description", m.Description))
+	}
+	if m.NoReboot {
+		top.children = append(top.children, &node{kind: boolNode, name: "reboot"})
 	}
 	if m.Model == "" {
 		top.children = append(top.children, compatible, set)
@@ -88,13 +93,32 @@ func (m Manifest) Describe() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// describeMode makes the group of one copy, with the sections that it has.
+func (m Manifest) describeMode(mode string) *node {
+	group := &node{kind: groupNode, name: mode}
+	for _, name := range []string{SectionImages, SectionFiles, SectionScripts} {
+		section := &node{kind: listNode, name: name}
+		for _, p := range m.Payloads {
+			if p.section() == name {
+				section.children = append(section.children, p.describe(mode, m.JSON))
+			}
+		}
+		if len(section.children) > 0 {
+			group.children = append(group.children, section)
+		}
+	}
+	return group
+}
+
+func (p Payload) section() string { return cmp.Or(p.Section, SectionImages) }
+
 // check refuses what could not be read back.
 func (m Manifest) check() error {
 	switch {
 	case m.Version == "":
 		return fmt.Errorf("cannot describe artifact: it has no version")
 	case len(m.Payloads) == 0:
-		return fmt.Errorf("cannot describe artifact: it has no image")
+		return fmt.Errorf("cannot describe artifact: it has nothing to install")
 	case m.Model == packSet || slices.Contains(sectionNames, m.Model):
 		return fmt.Errorf("cannot describe artifact: %q cannot be a model", m.Model)
 	case m.Model != "" && !m.JSON && !isLibconfigName(m.Model):
@@ -115,7 +139,7 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// describe makes the element of images. Every size is a 64-bit number in
+// describe makes the element of a section. Every size is a 64-bit number in
 // libconfig; JSON leaves out what SWUpdate would cut to 31 bits.
 func (p Payload) describe(mode string, asJSON bool) *node {
 	n := &node{kind: groupNode}
@@ -126,12 +150,16 @@ func (p Payload) describe(mode string, asJSON bool) *node {
 	}
 	add("filename", p.Filename)
 	add("name", p.Name)
-	add("type", "raw")
-	add("device", p.Devices[mode])
+	add("type", cmp.Or(p.Type, map[string]string{SectionFiles: TypeRawFile, SectionScripts: TypeShellScript}[p.Section], TypeRaw))
+	add("device", cmp.Or(p.Device, p.Devices[mode]))
+	add("path", p.Path)
 	if p.Stored.SizeBytes < 1<<31 || !asJSON {
 		n.children = append(n.children, &node{kind: intNode, name: "size", number: p.Stored.SizeBytes})
 	}
 	add("sha256", p.Stored.SHA256)
+	if p.Section == SectionFiles {
+		n.children = append(n.children, &node{kind: groupNode, name: "properties", children: []*node{textNode("create-destination", "true")}})
+	}
 	if p.Stored.Compressed == "" {
 		return n
 	}
