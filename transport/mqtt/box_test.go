@@ -66,8 +66,8 @@ func openBox(t testing.TB, opts mqtt.Options) *box {
 	t.Helper()
 	b := &box{
 		t:        t,
-		ups:      make(chan struct{}, 10_000),
-		downs:    make(chan struct{}, 10_000),
+		ups:      make(chan struct{}, 20_000),
+		downs:    make(chan struct{}, 20_000),
 		received: make(chan transport.Message, 10_000),
 		log:      &logBuffer{},
 	}

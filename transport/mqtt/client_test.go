@@ -258,7 +258,7 @@ func TestCloseLeavesNoGoroutines(t *testing.T) {
 }
 
 func TestManyReconnects(t *testing.T) {
-	const reconnects = 1000
+	const reconnects = 10_000
 	b := mqtttest.NewBroker(t, mqtttest.Config{})
 	opts := settings(b.URL())
 	opts.ReconnectMin, opts.ReconnectMax = time.Microsecond, time.Millisecond
