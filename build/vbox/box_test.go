@@ -170,12 +170,6 @@ func (b *box) cut() {
 // place is a position in what the box said.
 type place int
 
-func (b *box) now() place {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return place(len(b.lines))
-}
-
 var errPower = errors.New("the box is off")
 
 // expect waits for a line after from that matches the pattern, and returns

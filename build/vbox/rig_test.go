@@ -43,6 +43,7 @@ type rig struct {
 type setup struct {
 	runs    int                  // the version in slot A
 	only    string               // this architecture; all when empty
+	mem     int                  // MiB; 512 when 0
 	dataMiB int                  // of the data partition's file system; 64 when 0
 	change  func(*config.Config) // of the box's settings
 }
@@ -51,7 +52,7 @@ type setup struct {
 func newRig(t *testing.T, arch string, s setup) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	r := &rig{t: t, ctx: ctx, box: &box{arch: arch, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
+	r := &rig{t: t, ctx: ctx, box: &box{arch: arch, mem: s.mem, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
 	var err error
 	r.disk, err = partitions(arch)
 	r.must(err)

@@ -148,7 +148,7 @@ func TestTampered(t *testing.T) {
 		r.must(lab.Tamper(bad))
 		r.publish(2, bad)
 		r.on()
-		r.ended(2, ota.PhaseFailed, ota.CodeArtifactDamaged)
+		r.ended(2, ota.PhaseFailed, ota.CodeArtifactHash)
 		r.rests("A", "1")
 		if empty, err := zeros(r.diskFile(), r.disk["slotB"]); err != nil || !empty {
 			r.t.Errorf("slot B was touched (%v)", err)

@@ -1,0 +1,79 @@
+package vbox
+
+import (
+	"bufio"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"otad/agent/config"
+	"otad/ota"
+)
+
+// What otad may take of a small box's memory, in KiB.
+const (
+	idleBudget = 12 << 10
+	peakBudget = 26 << 10 // artifacts are compressed with zstd
+)
+
+// TestMemory updates a box with 128 MiB on which something else takes all of
+// the processor, and reads from /proc what otad takes.
+func TestMemory(t *testing.T) {
+	// The box must not restart before the peak is read.
+	closed := func(c *config.Config) {
+		start := (time.Now().UTC().Hour() + 12) % 24 * 60
+		c.Policy.Windows = []config.Window{{Start: start, End: start + 60}}
+	}
+	scenario(t, setup{runs: 1, only: "armhf", mem: 128, change: closed}, func(r *rig) {
+		r.on()
+		r.says(`msg="MQTT connection is up"`)
+		conn, err := dial(r.dir + "/shell")
+		r.must(err)
+		defer conn.Close()
+		shell := bufio.NewReader(conn)
+		// The marker is not in the command, so that its echo is no answer.
+		ask := func(command string) string {
+			r.t.Helper()
+			_, err := fmt.Fprintf(conn, "%s; echo EN''D\n", command)
+			r.must(err)
+			var answer strings.Builder
+			for {
+				line, err := shell.ReadString('\n')
+				r.must(err)
+				if strings.HasPrefix(line, "END") {
+					return answer.String()
+				}
+				answer.WriteString(line)
+			}
+		}
+		read := func(when string) map[string]int {
+			r.t.Helper()
+			kib := map[string]int{}
+			for _, m := range regexp.MustCompile(`(VmHWM|VmRSS|RssAnon):\s+(\d+) kB`).FindAllStringSubmatch(ask("cat /proc/$(pidof otad)/status"), -1) {
+				kib[m[1]], _ = strconv.Atoi(m[2])
+			}
+			if len(kib) != 3 {
+				r.t.Fatalf("%s: only %v is known of otad's memory", when, kib)
+			}
+			fmt.Printf("memory of otad, %s, ARMv7 with 128 MiB: resident %d KiB, of it anonymous %d KiB; peak %d KiB\n",
+				when, kib["VmRSS"], kib["RssAnon"], kib["VmHWM"])
+			return kib
+		}
+		ask("while :; do :; done &")
+		if idle := read("idle"); idle["VmRSS"] > idleBudget {
+			r.t.Errorf("idle: %d KiB are resident, want %d at most", idle["VmRSS"], idleBudget)
+		}
+		r.publish(2, r.artifact("2"))
+		r.says(`phase=armed`)
+		if armed := read("after the install"); armed["VmHWM"] > peakBudget {
+			r.t.Errorf("peak: %d KiB, want %d at most", armed["VmHWM"], peakBudget)
+		}
+		_, err = run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--broker", r.lab.Broker.URL())
+		r.must(err)
+		r.ended(2, ota.PhaseConfirmed, "")
+		r.rests("B", "2")
+	})
+}
