@@ -210,3 +210,15 @@ func TestTryNotCounted(t *testing.T) {
 		r.rests("B", "2")
 	})
 }
+
+// There is no room for the artifact: it goes from the network into the slot.
+func TestStreamed(t *testing.T) {
+	scenario(t, setup{runs: 1, dataMiB: 8}, func(r *rig) {
+		r.publish(2, r.artifact("2"))
+		r.on()
+		r.says(`no room to stage the artifact, it will be streamed`)
+		r.says(`msg="update ended".*result=confirmed version=2`)
+		r.ended(2, ota.PhaseConfirmed, "")
+		r.rests("B", "2")
+	})
+}
