@@ -1,11 +1,9 @@
 package vbox
 
 import (
-	"bufio"
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -30,25 +28,7 @@ func TestMemory(t *testing.T) {
 	scenario(t, setup{runs: 1, only: "armhf", mem: 128, change: closed}, func(r *rig) {
 		r.on()
 		r.says(`msg="MQTT connection is up"`)
-		conn, err := dial(r.dir + "/shell")
-		r.must(err)
-		defer conn.Close()
-		shell := bufio.NewReader(conn)
-		// The marker is not in the command, so that its echo is no answer.
-		ask := func(command string) string {
-			r.t.Helper()
-			_, err := fmt.Fprintf(conn, "%s; echo EN''D\n", command)
-			r.must(err)
-			var answer strings.Builder
-			for {
-				line, err := shell.ReadString('\n')
-				r.must(err)
-				if strings.HasPrefix(line, "END") {
-					return answer.String()
-				}
-				answer.WriteString(line)
-			}
-		}
+		ask := r.shell()
 		read := func(when string) map[string]int {
 			r.t.Helper()
 			kib := map[string]int{}
@@ -71,7 +51,7 @@ func TestMemory(t *testing.T) {
 		if armed := read("after the install"); armed["VmHWM"] > peakBudget {
 			r.t.Errorf("peak: %d KiB, want %d at most", armed["VmHWM"], peakBudget)
 		}
-		_, err = run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--broker", r.lab.Broker.URL())
+		_, err := run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--broker", r.lab.Broker.URL())
 		r.must(err)
 		r.ended(2, ota.PhaseConfirmed, "")
 		r.rests("B", "2")

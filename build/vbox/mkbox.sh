@@ -50,6 +50,13 @@ modules rest virtio_net
 modules rest $watchdog
 (cd "$work/initrd" && find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc -R 0:0 --quiet | gzip -1) >"$work/initrd.img"
 
+# Nothing to do when nothing changed.
+# shellcheck disable=SC2046 # a list of files
+stamp=$(cat "$here"/mkbox.sh "$here"/board.cmd "$here"/initramfs "$here"/../uboot/*.cmd "$otad" "$otactl" "$dir/keys/signer.pem" \
+	$(find "$here/rootfs" -type f | LC_ALL=C sort) | sha256sum)
+if [ "$stamp" = "$(cat "$out/stamp" 2>/dev/null)" ]; then exit 0; fi
+rm -f "$out/stamp"
+
 # image CODE [FAULT]: a system image and its artifact.
 image() {
 	root=$work/root
@@ -106,3 +113,4 @@ for copy in 0 1; do dd if="$work/env.bin" of="$disk" bs=16K seek=$((5 * 64 + cop
 printf 'bootdelay=0\nbootcmd=virtio scan; load virtio 0:1 40200000 boot.scr; source 40200000\n' >"$work/flash.txt"
 mkenvimage -s 0x40000 -o "$out/flash.img" "$work/flash.txt"
 truncate -s 64M "$out/flash.img"
+echo "$stamp" >"$out/stamp"

@@ -1,6 +1,7 @@
 package vbox
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +44,7 @@ type rig struct {
 type setup struct {
 	runs    int                  // the version in slot A
 	only    string               // this architecture; all when empty
+	always  bool                 // on all architectures also in a short run
 	mem     int                  // MiB; 512 when 0
 	dataMiB int                  // of the data partition's file system; 64 when 0
 	change  func(*config.Config) // of the box's settings
@@ -209,5 +211,30 @@ func (r *rig) rests(slot, image string) {
 	r.must(err)
 	if !whole {
 		r.t.Errorf("slot %s is not image %s", slot, image)
+	}
+}
+
+// shell opens the line to the root shell on the box's third serial port. The
+// function that it returns runs a command there and returns what that says.
+func (r *rig) shell() func(command string) string {
+	r.t.Helper()
+	conn, err := dial(filepath.Join(r.dir, "shell"))
+	r.must(err)
+	r.t.Cleanup(func() { conn.Close() })
+	in := bufio.NewReader(conn)
+	return func(command string) string {
+		r.t.Helper()
+		// The marker is not in the command, so that its echo is no answer.
+		_, err := fmt.Fprintf(conn, "%s; echo EN''D\n", command)
+		r.must(err)
+		var answer strings.Builder
+		for {
+			line, err := in.ReadString('\n')
+			r.must(err)
+			if strings.HasPrefix(line, "END") {
+				return answer.String()
+			}
+			answer.WriteString(line)
+		}
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"otad/agent/report"
 	"otad/cmd/otalab/lab"
 	"otad/ota"
+	"otad/transport"
+	"otad/transport/upgradelink/upgradelinktest"
 )
 
 // The new system is downloaded to a file, checked, written, tried, confirmed;
 // and it is the one that runs after the power was away.
 func TestStaged(t *testing.T) {
-	scenario(t, setup{runs: 1}, func(r *rig) {
+	scenario(t, setup{runs: 1, always: true}, func(r *rig) {
 		r.publish(2, r.artifact("2"))
 		r.on()
 		r.says(`^boot: starting slot A`)
@@ -88,12 +90,12 @@ func rollsBack(r *rig, image, pattern string) {
 }
 
 func TestKernelPanic(t *testing.T) {
-	scenario(t, setup{runs: 2}, func(r *rig) { rollsBack(r, "3-panic", `initramfs: broken: panic`) })
+	scenario(t, setup{runs: 2, always: true}, func(r *rig) { rollsBack(r, "3-panic", `initramfs: broken: panic`) })
 }
 
 // The system hangs before otad starts; the watchdog runs already.
 func TestHang(t *testing.T) {
-	scenario(t, setup{runs: 2}, func(r *rig) { rollsBack(r, "3-hang", `box: broken: hang`) })
+	scenario(t, setup{runs: 2, always: true}, func(r *rig) { rollsBack(r, "3-hang", `box: broken: hang`) })
 }
 
 // The system hangs before Linux has a driver for the watchdog: the boot script
@@ -220,5 +222,45 @@ func TestStreamed(t *testing.T) {
 		r.says(`msg="update ended".*result=confirmed version=2`)
 		r.ended(2, ota.PhaseConfirmed, "")
 		r.rests("B", "2")
+	})
+}
+
+// What the operator sets reaches the box and its application, without a
+// restart, and is there after one.
+func TestConfigurationChange(t *testing.T) {
+	const key = "lab-settings"
+	channel := func(c *config.Config) {
+		c.Configuration.Key, c.Configuration.Apply = key, "/usr/lib/otad/apply-config"
+	}
+	scenario(t, setup{runs: 1, change: channel}, func(r *rig) {
+		r.lab.API.Publish(upgradelinktest.Configuration, key,
+			upgradelinktest.Version{Code: 2, Content: json.RawMessage(`{"channels":["one","two"]}`)},
+			upgradelinktest.Strategy{UpgradeType: int(ota.UpgradeSilent)})
+		r.on()
+		// applied waits until the box says that it runs the settings of version 2.
+		applied := func() {
+			r.t.Helper()
+			_, err := r.view.Wait(r.ctx, func(m transport.Message) bool {
+				var s report.State
+				return strings.HasSuffix(m.Topic, "/state") && json.Unmarshal(m.Payload, &s) == nil &&
+					s.Configuration != nil && s.Configuration.Version.Code == 2
+			})
+			r.must(err)
+		}
+		applied()
+		if got := r.shell()("cat /data/app.json"); !strings.Contains(got, `"channels":["one","two"]`) {
+			r.t.Errorf("the application got %q", got)
+		}
+		if r.boots != 1 {
+			r.t.Errorf("the box was started %d times", r.boots)
+		}
+		r.cut()
+		r.on()
+		r.says(`msg=started`)
+		r.says(`msg=started`)
+		if got := r.shell()("cat /data/app.json"); !strings.Contains(got, `"channels":["one","two"]`) {
+			r.t.Errorf("after a power cut the application has %q", got)
+		}
+		r.rests("A", "1")
 	})
 }

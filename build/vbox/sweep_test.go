@@ -3,6 +3,7 @@ package vbox
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -73,10 +74,11 @@ func (m *medium) starts() string {
 }
 
 // sweep looks at the disk after every write of the log: with all that was
-// written, with all that was not flushed lost, and with each write to the
-// environment torn at each sector. A bootloader must find a good environment at
-// any instant, and slot B in it only when B is the whole new system.
-func sweep(r *rig, log *writeLog, base string) {
+// written, with all that was not flushed lost, with the newest write to the
+// environment alone kept of that, and with each such write torn at each sector. A
+// bootloader must find a good environment at any instant, and slot B in it only
+// when B is the whole new system. It returns where that is not so.
+func sweep(r *rig, log *writeLog, base string) (states int, bad []string) {
 	r.t.Helper()
 	disk, err := os.Open(base)
 	r.must(err)
@@ -92,21 +94,19 @@ func sweep(r *rig, log *writeLog, base string) {
 	now.wrong = now.differs(0, len(now.slot))
 	safe := now.clone()
 
-	states := 0
 	check := func(m *medium, n int, how loss) {
 		states++
 		switch slot := m.starts(); {
 		case slot != "A" && slot != "B":
-			r.t.Errorf("after write %d, %s: no good environment (%q)", n, how, slot)
+			bad = append(bad, fmt.Sprintf("after write %d, %s: no good environment (%q)", n, how, slot))
 		case slot == "B" && m.wrong > 0:
-			r.t.Errorf("after write %d, %s: slot B is chosen, and %d blocks of it are wrong", n, how, m.wrong)
+			bad = append(bad, fmt.Sprintf("after write %d, %s: slot B is chosen, and %d blocks of it are wrong", n, how, m.wrong))
 		}
 	}
 	var pending []int
 	for n, w := range log.writes {
-		a := r.disk["slotA"]
-		if w.size > 0 && w.at < a.offset+a.size && w.at+w.size > a.offset {
-			r.t.Errorf("write %d is to the running slot", n)
+		if w.within(r.disk["slotA"]) {
+			bad = append(bad, fmt.Sprintf("write %d is to the running slot", n))
 		}
 		if w.flush() {
 			for _, i := range pending {
@@ -114,12 +114,15 @@ func sweep(r *rig, log *writeLog, base string) {
 			}
 			pending = nil
 		}
-		if env := r.disk["env"]; w.at >= env.offset && w.at < env.offset+env.size {
+		if w.within(r.disk["env"]) {
 			for size := int64(sector); size < w.size; size += sector {
-				cut := &medium{slices.Clone(now.env), now.slot, now.want, now.wrong}
+				cut := now.withEnvironment()
 				cut.write(r, in, log, n, size)
 				check(cut, n, torn)
 			}
+			alone := safe.withEnvironment()
+			alone.write(r, in, log, n, w.size)
+			check(alone, n, newest)
 		}
 		now.write(r, in, log, n, w.size)
 		if w.flags&flagFUA != 0 {
@@ -131,9 +134,14 @@ func sweep(r *rig, log *writeLog, base string) {
 		check(safe, n, lost)
 	}
 	if now.starts() != "B" {
-		r.t.Error("the log does not end with the new system")
+		bad = append(bad, "the log does not end with the new system")
 	}
-	r.t.Logf("%s: %d writes, %d states of the disk looked at", r.arch, len(log.writes), states)
+	return states, bad
+}
+
+// withEnvironment is the medium with an environment of its own to change.
+func (m *medium) withEnvironment() *medium {
+	return &medium{slices.Clone(m.env), m.slot, m.want, m.wrong}
 }
 
 // write applies the beginning of a write of the log.
@@ -142,4 +150,22 @@ func (m *medium) write(r *rig, in io.ReaderAt, log *writeLog, n int, size int64)
 	data, err := io.ReadAll(log.content(in, w, size))
 	r.must(err)
 	m.apply(r.disk, w.at, data)
+}
+
+// forgetful is the log of an agent that arms the slot without having flushed
+// it: no flush between the first write to the slot and the environment's next.
+func forgetful(r *rig, log *writeLog) *writeLog {
+	mutant := &writeLog{file: log.file}
+	writing := false
+	for _, w := range log.writes {
+		writing = (writing || w.within(r.disk["slotB"])) && !w.within(r.disk["env"])
+		if writing && w.flush() {
+			if w.size == 0 {
+				continue
+			}
+			w.flags &^= flagFlush
+		}
+		mutant.writes = append(mutant.writes, w)
+	}
+	return mutant
 }

@@ -29,6 +29,11 @@ type write struct {
 
 func (w write) flush() bool { return w.flags&flagFlush != 0 }
 
+// within tells whether the write is to the partition.
+func (w write) within(p part) bool {
+	return w.size > 0 && w.at < p.offset+p.size && w.at+w.size > p.offset
+}
+
 // writeLog is everything that was written to a disk, in order.
 type writeLog struct {
 	file   string
@@ -83,8 +88,10 @@ const (
 	lost   loss = "all unflushed lost"
 	halved loss = "half of unflushed lost"
 	torn   loss = "last write torn"
+	newest loss = "all unflushed lost but the newest"
 )
 
+// losses are those that are booted.
 var losses = []loss{kept, lost, halved, torn}
 
 // flushed is up to which write all are on the medium after the first n.
