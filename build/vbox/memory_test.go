@@ -1,14 +1,18 @@
 package vbox
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"otad/agent/config"
+	"otad/agent/report"
 	"otad/ota"
+	"otad/transport"
 )
 
 // What otad may take of a small box's memory, in KiB.
@@ -27,7 +31,11 @@ func TestMemory(t *testing.T) {
 	}
 	scenario(t, setup{runs: 1, only: "armhf", mem: 128, change: closed}, func(r *rig) {
 		r.on()
-		r.says(`msg="MQTT connection is up"`)
+		_, err := r.view.Wait(r.ctx, func(m transport.Message) bool {
+			var s report.State
+			return strings.HasSuffix(m.Topic, "/state") && json.Unmarshal(m.Payload, &s) == nil && s.Checked != nil
+		})
+		r.must(err)
 		ask := r.shell()
 		read := func(when string) map[string]int {
 			r.t.Helper()
@@ -42,7 +50,7 @@ func TestMemory(t *testing.T) {
 				when, kib["VmRSS"], kib["RssAnon"], kib["VmHWM"])
 			return kib
 		}
-		ask("while :; do :; done &")
+		ask("while :; do :; done & true")
 		if idle := read("idle"); idle["VmRSS"] > idleBudget {
 			r.t.Errorf("idle: %d KiB are resident, want %d at most", idle["VmRSS"], idleBudget)
 		}
@@ -51,7 +59,7 @@ func TestMemory(t *testing.T) {
 		if armed := read("after the install"); armed["VmHWM"] > peakBudget {
 			r.t.Errorf("peak: %d KiB, want %d at most", armed["VmHWM"], peakBudget)
 		}
-		_, err := run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--broker", r.lab.Broker.URL())
+		_, err = run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--broker", r.lab.Broker.URL())
 		r.must(err)
 		r.ended(2, ota.PhaseConfirmed, "")
 		r.rests("B", "2")

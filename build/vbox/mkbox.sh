@@ -82,7 +82,7 @@ image() {
 image 1
 image 2
 for fault in panic hang unhealthy no-otad; do image 3 $fault; done
-[ $arch = armhf ] || image 3 hang-early
+[ "$arch" = armhf ] || image 3 hang-early
 
 cat "$here/../uboot/environment.cmd" "$here/board.cmd" "$here/../uboot/boot.cmd" |
 	sed "s/@BOOT@/$boot/; s/@WATCHDOG@/$watchdog_stage/g" >"$work/boot.cmd"
