@@ -18,7 +18,8 @@ import (
 // the board is content, and every hook agrees before the deadline. That this
 // code runs, has read its configuration and its journal, is proved by running.
 func (a *Agent) checkHealth(ctx context.Context, rec ota.Record) (ota.Event, error) {
-	if want := rec.Offer.VersionCode; want != 0 && a.Running.Code != want {
+	// Files alone do not make another version of the system.
+	if want := rec.Offer.VersionCode; want != 0 && a.Running.Code != want && !rec.Applied {
 		return nil, ota.NewPermanent(ota.CodeVersionMismatch,
 			fmt.Errorf("cannot confirm the new system: it says that it is version %d, %d was offered", a.Running.Code, want)).
 			WithHint("the image's version file does not fit the version on the server")

@@ -120,16 +120,16 @@ func TestSetIsArmedAsOne(t *testing.T) {
 	}
 }
 
-// rescueBox runs system 1 in the slot main; the rescue system is version 0,
+// rescueBox runs system 1 in slot a; the rescue system is version 0,
 // and its health hook would fail.
 func rescueBox(t *testing.T, s *site) *box {
 	t.Helper()
 	return assemble(t, "", s, func(b *box) machine {
-		must(t, sim.Create(durable.OS, b.path("board"), slotBytes, "main", "rescue"))
+		must(t, sim.Create(durable.OS, b.path("board"), slotBytes, "a", "rescue"))
 		m, err := sim.NewMachine(durable.OS, b.path("board"))
 		must(t, err)
 		b.machine = m
-		b.flash("main", system{code: 1}.image())
+		b.flash("a", system{code: 1}.image())
 		b.flash("rescue", rescueSystem.image())
 		return m
 	}, func(c *config.Config) { c.Board.Rescue = "rescue" })
@@ -145,7 +145,7 @@ func TestRescueInstalls(t *testing.T) {
 		result       ota.Phase
 		slot         string
 	}{
-		{"the new system works", "exit 0", ota.PhaseConfirmed, "main"},
+		{"the new system works", "exit 0", ota.PhaseConfirmed, "a"},
 		{"the new system is not healthy", "exit 1", ota.PhaseRolledBack, "rescue"},
 		{"the new system does not come up", hangs, ota.PhaseRolledBack, "rescue"},
 	} {
@@ -157,7 +157,7 @@ func TestRescueInstalls(t *testing.T) {
 			b.booted = func(slot string) { booted = append(booted, slot) }
 			s.release(t, system{code: 2, health: c.health})
 			last, service := b.live(ended(2))
-			if last.Last.Result != c.result || last.Slot != c.slot || booted[0] != "rescue" || booted[1] != "main" {
+			if last.Last.Result != c.result || last.Slot != c.slot || booted[0] != "rescue" || booted[1] != "a" {
 				t.Errorf("ended with %+v in slot %s after %q", last.Last, last.Slot, booted)
 			}
 			if !b.holds("rescue", rescueSystem.image()) {
@@ -170,7 +170,7 @@ func TestRescueInstalls(t *testing.T) {
 				s.release(t, system{code: 10})
 				service.stop()
 				last, service = b.live(ended(10))
-				if last.Last.Result != ota.PhaseConfirmed || last.Slot != "main" {
+				if last.Last.Result != ota.PhaseConfirmed || last.Slot != "a" {
 					t.Errorf("ended with %+v in slot %s", last.Last, last.Slot)
 				}
 			}
@@ -194,7 +194,7 @@ func TestRescueSurvivesKills(t *testing.T) {
 	}
 	last, service := b.live(ended(2))
 	service.stop()
-	if last.Last.Result != ota.PhaseConfirmed || last.Slot != "main" || last.Version.Code != 2 {
+	if last.Last.Result != ota.PhaseConfirmed || last.Slot != "a" || last.Version.Code != 2 {
 		t.Errorf("ended with %+v in slot %s", last.Last, last.Slot)
 	}
 }
@@ -212,9 +212,9 @@ func TestRescueGivesUpAndGoesBack(t *testing.T) {
 	if slot := b.boot(); slot != "rescue" {
 		t.Fatalf("slot %s was started", slot)
 	}
-	last, service := b.live(func(s report.State) bool { return s.Slot == "main" && s.Phase == ota.PhaseIdle && !s.Trial })
+	last, service := b.live(func(s report.State) bool { return s.Slot == "a" && s.Phase == ota.PhaseIdle && !s.Trial })
 	service.stop()
-	if !b.holds("main", system{code: 1}.image()) || last.Version.Code != 1 {
+	if !b.holds("a", system{code: 1}.image()) || last.Version.Code != 1 {
 		t.Errorf("the main system is not what it was: %+v", last)
 	}
 	list := b.history()
