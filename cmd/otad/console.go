@@ -255,6 +255,9 @@ func (consoleFace) Parse(words []string) (console.Command, error) {
 		return c, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot run %q: no such command", c.Verb)).
 			WithHint("`help` lists the commands")
 	}
+	if len(words) == 2 && c.Verb == control.Config && words[1] == "status" {
+		words = words[:1] // as on the command line
+	}
 	if len(words) == 2 && c.Verb == control.Logs && words[1] == "follow" {
 		words[1] = "--follow" // what a hand types
 	}

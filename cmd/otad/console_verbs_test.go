@@ -56,6 +56,9 @@ func (s *stage) Do(_ context.Context, r control.Request) (any, error) {
 		return []ota.Outcome{s.outcome(), failed}, nil
 	case control.Logs:
 		return []string{`time=2026-11-22T12:00:00.000Z level=INFO msg=started version=1`, "level=WARN msg=\x1b[31m"}, nil
+	case control.Config:
+		return report.Configuration{Version: ota.Version{Code: 2, Name: "v2"}, Applied: &s.state.Time, Bad: &ota.Version{Code: 3, Name: "v3\x1b[31m"},
+			Failure: &ota.Failure{Code: ota.CodeConfigurationSchema, Text: "cannot apply configuration: it does not fit the schema at /volume: 11 is more than 10"}}, nil
 	case control.Cancel:
 		return nil, ota.NewRefused(ota.CodeNothing, errors.New("cannot cancel: no update is under way")).WithHint("`status` tells")
 	case control.Upgrade, control.Install:
@@ -118,6 +121,7 @@ func TestConsoleTranscripts(t *testing.T) {
 		{"history", []string{"history --limit 2", "history --limit -2"}},
 		{"audit", []string{"history --audit"}},
 		{"logs", []string{"logs --limit 2", "logs 2", "logs follow", "logs --follow --limit 3"}},
+		{"config", []string{"config", "config status", "config show"}},
 		{"help", []string{"help"}},
 	} {
 		for _, kind := range []string{"dumb", "vt100"} {
