@@ -376,6 +376,7 @@ func (a *Agent) settle(ctx context.Context) {
 		a.later()
 		return
 	}
+	a.planProof()
 	a.Log.Info("update ended", "update", rec.ID, "result", rec.Phase, "version", rec.Offer.VersionCode)
 	a.clean(rec)
 	if rec.Phase != ota.PhaseConfirmed {

@@ -131,6 +131,7 @@ type Agent struct {
 	started    time.Time // monotonic: when the clock was first looked at
 	wallSeen   time.Time // the clock, when it was looked at last
 	monoSeen   time.Time
+	proof      alarm // when the probation of the system that runs ends
 
 	audit auditor
 
@@ -223,6 +224,9 @@ func (a *Agent) untilNext() time.Duration {
 	if a.wake.set() {
 		next = min(next, a.Clock.left(a.wake))
 	}
+	if a.proof.set() {
+		next = min(next, a.Clock.left(a.proof))
+	}
 	if a.polls() {
 		next = min(next, a.Clock.left(a.nextCheck))
 	}
@@ -234,6 +238,7 @@ func (a *Agent) untilNext() time.Duration {
 
 // tick does what is due.
 func (a *Agent) tick(ctx context.Context) {
+	a.endProbation()
 	if a.wake.set() && a.Clock.left(a.wake) == 0 {
 		a.wake = alarm{}
 		switch {
@@ -272,6 +277,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 	a.tellStart()
 	a.tellBoot()
 	a.feed(ctx, a.bootEvent())
+	a.countBoot(ctx)
 	a.explainRescue()
 }
 

@@ -389,6 +389,11 @@ func booted(r Record, e Booted) (Record, Act) {
 			r.Failure = FailureOf(NewPermanent(CodeAttempts,
 				fmt.Errorf("cannot confirm the new system: it was started %d times", r.Boots)))
 		}
+		if r.Boots > 2*MaxBoots && r.Failure != nil {
+			// Given up again and again, and started again and again: the bootloader
+			// does not listen. A box that restarts for ever is worse than a sick one.
+			return enter(r, PhaseFailed)
+		}
 		return r, Resume(r)
 	case r.Phase == PhaseTrial, r.Phase == PhaseArmed && r.BootID != e.BootID, r.Phase == PhaseConfirmed && e.Slot != r.ToSlot:
 		// Tried, and the old system runs again. Even a confirmed one: the boot

@@ -217,6 +217,12 @@ type System struct {
 	Version Version `json:"version"`
 	Image   Image   `json:"image"`         // zero for one that otad did not install
 	Key     string  `json:"key,omitempty"` // of the offer that brought it
+
+	// A system that was confirmed is on probation until it ran undisturbed for a
+	// while; the boots until then are counted.
+	Proven bool   `json:"proven,omitempty"`
+	Boots  int    `json:"boots,omitempty"`
+	BootID string `json:"boot_id,omitempty"` // the boot that was counted last
 }
 
 // MaxBad bounds the memory of bad offers.

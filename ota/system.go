@@ -40,9 +40,12 @@ func (b Box) Before(active string) (System, bool) {
 // is remembered as bad.
 func (b Box) Confirmed(r Record, running Version) Box {
 	if _, known := b.System(r.FromSlot); !known && r.FromSlot != "" {
-		b = b.Keep(System{Slot: r.FromSlot, Version: r.From})
+		b = b.Keep(System{Slot: r.FromSlot, Version: r.From, Proven: true})
 	}
-	came := System{Slot: r.ToSlot, Version: running, Image: r.Image}
+	if r.ToSlot == "" { // it was no system
+		return b.Forget(r.Offer.Key())
+	}
+	came := System{Slot: r.ToSlot, Version: running, Image: r.Image, BootID: r.BootID}
 	if !r.Back {
 		if r.Offer != (Offer{}) { // else somebody else brought it
 			came.Key = r.Offer.Key()
@@ -51,9 +54,48 @@ func (b Box) Confirmed(r Record, running Version) Box {
 	}
 	if back, known := b.System(r.ToSlot); known {
 		came = back
+		came.Proven, came.Boots, came.BootID = false, 0, r.BootID
 	}
 	if left, known := b.System(r.FromSlot); known && left.Key != "" {
 		b = b.Remember(BadOffer{Key: left.Key, Code: CodeRejected, Text: "a person went back from it"})
 	}
 	return b.Keep(came)
+}
+
+// Started counts a boot of the confirmed system in slot, while it is on
+// probation. loops says that it was started more than MaxBoots times without
+// running undisturbed once, and that there is a system to go back to.
+func (b Box) Started(slot, bootID string) (next Box, loops bool) {
+	s, known := b.System(slot)
+	if !known || s.Proven {
+		return b, false
+	}
+	if s.BootID != bootID {
+		s.BootID = bootID
+		s.Boots++
+		b = b.replace(s)
+	}
+	_, before := b.Before(slot)
+	return b, s.Boots > MaxBoots && before
+}
+
+// Proved ends the probation of the system in slot.
+func (b Box) Proved(slot string) Box {
+	s, known := b.System(slot)
+	if !known || s.Proven {
+		return b
+	}
+	s.Proven, s.Boots, s.BootID = true, 0, ""
+	return b.replace(s)
+}
+
+// replace puts s in the place of what is known of its slot.
+func (b Box) replace(s System) Box {
+	b.Systems = slices.Clone(b.Systems)
+	for i := range b.Systems {
+		if b.Systems[i].Slot == s.Slot {
+			b.Systems[i] = s
+		}
+	}
+	return b
 }
