@@ -28,7 +28,7 @@ const recoveryPage = "../docs/recovery.md"
 // new one version 2 in slot b.
 var (
 	journalWords = []string{"none", "damaged", "from the future", "idle", "offered", "downloading", "downloaded", "installing", "installed",
-		"armed, this boot", "armed, earlier boot", "trial", "trial, healthy", "trial, unhealthy", "confirmed", "rolled-back", "failed"}
+		"armed, this boot", "armed, earlier boot", "trial", "trial, healthy", "trial, unhealthy", "confirmed", "rolled-back", "failed", "failed, given up"}
 	boardWords = []string{"old runs", "old runs, new armed", "new on trial", "new permanent", "environment reset", "both slots bad"}
 )
 
@@ -202,6 +202,8 @@ func (b *crashBox) recordOf(word string, boot board.Boot) ota.Record {
 		r.Healthy = true
 	case about == "unhealthy", r.Phase == ota.PhaseRolledBack:
 		r.Failure = ota.FailureOf(ota.NewPermanent(ota.CodeUnhealthy, errors.New("cannot confirm the new system: sick")))
+	case about == "given up":
+		r.Failure = ota.FailureOf(ota.NewRefused(ota.CodeRejected, errors.New("cannot keep the new system: given up by cli")))
 	case r.Phase == ota.PhaseFailed:
 		r.Failure = ota.FailureOf(ota.NewTransient(ota.CodeReadback, errors.New("cannot trust the slot")))
 	}
