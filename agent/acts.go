@@ -426,6 +426,7 @@ const coolDown = 24 * time.Hour
 
 var coolsDown = map[ota.Code]bool{
 	ota.CodeFirmwareMissing: true, ota.CodeFirmwareHTML: true,
+	ota.CodeArtifactDamaged: true, ota.CodeArtifactHash: true, // it may have rotted here
 }
 
 // clean removes the staged file, but never a file that a person handed in.
