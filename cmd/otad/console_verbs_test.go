@@ -116,6 +116,7 @@ func TestConsoleTranscripts(t *testing.T) {
 		{"install", []string{"install", "install /media/usb/fw.swu --below-floor --wait", "yes"}},
 		{"consent", []string{"consent accept", "consent maybe"}},
 		{"cancel", []string{"cancel"}},
+		{"defer", []string{"defer 2h", "defer"}},
 		{"confirm", []string{"confirm", "confirm now"}},
 		{"rollback", []string{"rollback", "n", "rollback --yes", "reboot", "y"}},
 		{"history", []string{"history --limit 2", "history --limit -2"}},
