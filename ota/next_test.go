@@ -59,6 +59,8 @@ var happenings = map[string]Event{
 	"allowed":         Allowed{},
 	"progressed":      Progressed{Checkpoint{SyncedBytes: 1 << 20}},
 	"fetched":         Fetched{File: "/s/u1.swu"},
+	"unstaged":        Unstaged{},
+	"landed":          Landed{Checkpoint: Checkpoint{SyncedBytes: 1 << 20}, Point: StreamPoint{Entry: "rootfs", PlainBytes: 1 << 20}},
 	"targeted":        Targeted{Slot: "b"},
 	"written":         Written{Image: Image{Version: "2.0", SHA256: "ab", SizeBytes: 3}},
 	"applied":         Applied{BootID: "1"},
@@ -123,6 +125,7 @@ downloading    | boot new later  | trial       | check-health
 downloading    | boot new kept   | same        | download
 downloading    | progressed      | same        | none
 downloading    | fetched         | downloaded  | ask-install
+downloading    | unstaged        | downloaded  | ask-install
 downloading    | fails passing   | same        | download
 downloading    | fails for good  | failed      | settle
 downloading    | refused         | failed      | settle
@@ -157,6 +160,7 @@ installing     | boot new        | trial       | check-health
 installing     | boot new later  | trial       | check-health
 installing     | boot new kept   | same        | install
 installing     | targeted        | same        | none
+installing     | landed          | same        | none
 installing     | written         | installed   | arm
 installing     | applied         | armed       | ask-reboot
 installing     | applied, stays  | trial       | check-health
@@ -252,6 +256,7 @@ detoured       | boot new later  | trial       | check-health
 detoured       | boot new kept   | same        | ask-reboot
 detoured       | allowed         | same        | enter-rescue
 detoured       | targeted        | same        | none
+detoured       | landed          | same        | none
 detoured       | written         | installed   | arm
 detoured       | applied         | armed       | ask-reboot
 detoured       | applied, stays  | trial       | check-health

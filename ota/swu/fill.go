@@ -9,13 +9,14 @@ import (
 // element with a filename gets the size and the sha256 of that payload, in
 // place of what is there. look is asked once for each name. It returns the new
 // text, in the same language and without comments, and the payloads as the
-// archive has to hold them, in the order of the text.
+// archive has to hold them: in the order of the text, but scripts first, so that
+// who reads the archive once, from front to back, can run them in time.
 func Fill(description []byte, look func(filename string) (Payload, error)) ([]byte, []Payload, error) {
 	d, err := ParseDescription(description)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := filler{look: look, asJSON: d.json}
+	f := filler{look: look, asJSON: d.json, scripts: map[string]bool{}}
 	if err := f.fill(d.root); err != nil {
 		return nil, nil, err
 	}
@@ -26,6 +27,13 @@ func Fill(description []byte, look func(filename string) (Payload, error)) ([]by
 	} else {
 		renderMembers(&b, d.root, 0)
 	}
+	rank := func(p Payload) int {
+		if f.scripts[p.Filename] {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(f.payloads, func(a, b Payload) int { return rank(a) - rank(b) })
 	return b.Bytes(), f.payloads, nil
 }
 
@@ -33,6 +41,7 @@ type filler struct {
 	look     func(filename string) (Payload, error)
 	asJSON   bool
 	payloads []Payload
+	scripts  map[string]bool // names of those that are used as scripts
 }
 
 func (f *filler) fill(n *node) error {
@@ -40,6 +49,9 @@ func (f *filler) fill(n *node) error {
 		return f.fillElement(n, name.text)
 	}
 	for _, c := range n.children {
+		if name := c.child("filename"); name != nil && n.name == SectionScripts {
+			f.scripts[name.text] = true
+		}
 		if err := f.fill(c); err != nil {
 			return err
 		}

@@ -190,3 +190,20 @@ func TestFlowFindsDamage(t *testing.T) {
 		t.Errorf("a window that is too large: %v", err)
 	}
 }
+
+// Scripts come first in the archive, wherever the description has them.
+func TestFillPutsScriptsFirst(t *testing.T) {
+	t.Parallel()
+	text := `software = { images: ({ filename = "i"; }); files: ({ filename = "f"; path = "/f"; }); scripts: ({ filename = "s"; type = "preinstall"; }, { filename = "p"; type = "postinstall"; }); };`
+	_, payloads, err := Fill([]byte(text), func(string) (Payload, error) { return Payload{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := ""
+	for _, p := range payloads {
+		order += p.Filename
+	}
+	if order != "spif" {
+		t.Errorf("the order is %q", order)
+	}
+}
