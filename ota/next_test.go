@@ -410,7 +410,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 23; len(types) != want {
+	if want := 25; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }
