@@ -232,10 +232,12 @@ func (r *rig) shell() func(command string) string {
 		for {
 			line, err := in.ReadString('\n')
 			r.must(err)
-			if strings.HasPrefix(line, "END") {
+			// What was said before may have no end of line.
+			rest, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), "END")
+			answer.WriteString(rest + "\n")
+			if ended {
 				return answer.String()
 			}
-			answer.WriteString(line)
 		}
 	}
 }
