@@ -35,6 +35,7 @@ var level = map[string]int{
 	"transport":   1,
 	"ota/durable": 0,
 	"ota/hook":    0,
+	"ota/pace":    0,
 }
 
 // forTests are packages that only tests, the lab and each other may import.

@@ -18,6 +18,7 @@ import (
 	"otad/ota/durable"
 	"otad/ota/install"
 	"otad/ota/journal"
+	"otad/ota/pace"
 	"otad/ota/policy"
 	"otad/ota/swu"
 )
@@ -253,11 +254,14 @@ func (a *Agent) fill(ctx context.Context, name string, write func(board.Medium) 
 		return ota.Image{}, boardFault(err)
 	}
 	defer slot.Close()
-	image, err := write(slot)
-	if err != nil {
-		return ota.Image{}, err
-	}
-	return image, install.ReadBack(ctx, slot, image, a.installProgress)
+	var image ota.Image
+	err = pace.Background(func() (err error) {
+		if image, err = write(a.paced(ctx, slot)); err != nil {
+			return err
+		}
+		return install.ReadBack(ctx, slot, image, a.installProgress)
+	})
+	return image, err
 }
 
 func (a *Agent) installProgress(stage install.Stage, done, total int64) {

@@ -99,9 +99,11 @@ type Install struct {
 	ScriptTimeout Duration `toml:"script_timeout"` // of one run
 	Directories   []string `toml:"directories"`    // "DEVICE=PATH" or "PATH": where files and archives may go
 	Versions      string   `toml:"versions"`       // a file with a line "component version" for each that is installed
-	KeyFile       string   `toml:"key_file"`       // decrypts artifacts
-	Vars          string   `toml:"vars"`           // the file for the vars of artifacts
-	UpdateTypes   []string `toml:"update_types"`   // those that are taken; any when empty
+	LimitBusy     Rate     `toml:"limit_busy"`     // of writing a slot while somebody watches; 0 for no limit
+	LimitIdle     Rate     `toml:"limit_idle"`
+	KeyFile       string   `toml:"key_file"`     // decrypts artifacts
+	Vars          string   `toml:"vars"`         // the file for the vars of artifacts
+	UpdateTypes   []string `toml:"update_types"` // those that are taken; any when empty
 }
 
 // MQTT is the operator's broker; none when Brokers is empty.

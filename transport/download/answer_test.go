@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
@@ -124,38 +122,6 @@ func FuzzContentRange(f *testing.F) {
 		a, b, c, err := parseContentRange(fmt.Sprintf("bytes %d-%d/%d", first, last, total))
 		if err != nil || a != first || b != last || c != total {
 			t.Fatalf("%q does not come back", s)
-		}
-	})
-}
-
-func TestPace(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var rate atomic.Int64
-		rate.Store(1000)
-		p := pace{limit: rate.Load}
-		start := time.Now()
-		for range 100 {
-			if err := p.wait(t.Context(), 100); err != nil {
-				t.Fatal(err)
-			}
-		}
-		// 10 kB at 1 kB/s, less what may be caught up with.
-		if took := time.Since(start); took < 10*time.Second-paceCredit || took > 10*time.Second {
-			t.Errorf("took %v, want about 10 s", took)
-		}
-		time.AfterFunc(time.Second, func() { rate.Store(0) })
-		start = time.Now()
-		p.wait(t.Context(), 1<<30)
-		if took := time.Since(start); took > time.Second+paceSlice {
-			t.Errorf("heard of the new limit after %v", took)
-		}
-		time.AfterFunc(time.Second, func() { rate.Store(1 << 20) })
-		rate.Store(1)
-		start = time.Now()
-		p.wait(t.Context(), 1<<20)
-		if took := time.Since(start); took < 1500*time.Millisecond || took > 2*time.Second+paceSlice {
-			t.Errorf("a faster limit took %v", took)
 		}
 	})
 }

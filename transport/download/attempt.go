@@ -12,6 +12,7 @@ import (
 
 	"otad/ota"
 	"otad/ota/durable"
+	"otad/ota/pace"
 )
 
 // attempt is one call of Fetch. To grab it is the HTTP client (Do, in
@@ -21,7 +22,7 @@ type attempt struct {
 	r      Request
 	object string // r.URL as it may be shown
 	file   *staged
-	pace   pace
+	pace   pace.Pace
 	watch  *watch
 
 	// point is what the file holds of which content. SyncedBytes is the offset
@@ -44,7 +45,7 @@ func (f *Fetcher) newAttempt(r Request, cancel context.CancelCauseFunc) (*attemp
 	a := &attempt{
 		f: f, r: r, object: redact(r.URL), point: Checkpoint{URL: r.URL},
 		file:  new(staged),
-		pace:  pace{limit: f.opt.Limit},
+		pace:  pace.Pace{Limit: f.opt.Limit},
 		watch: newWatch(f.opt.LowSpeedBytes, f.opt.LowSpeedTime, cancel),
 	}
 	file, err := openStaged(r.Path)
@@ -114,7 +115,7 @@ func (a *attempt) WaitN(ctx context.Context, n int) error {
 	if time.Since(a.reported) >= progressEvery {
 		a.report()
 	}
-	return a.pace.wait(ctx, int64(n))
+	return a.pace.Wait(ctx, int64(n))
 }
 
 // reserveIsFree looks again while storing: the size may have been unknown, or

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"otad/ota"
+	"otad/ota/pace"
 )
 
 const (
@@ -65,7 +66,7 @@ func (f *Fetcher) Stream(ctx context.Context, r Request, again func(ctx context.
 	if u, err := url.Parse(r.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, ota.NewPermanent(ota.CodeOfferBad, fmt.Errorf("cannot download %q: not an absolute http or https URL", redact(r.URL)))
 	}
-	s := &Stream{again: again, a: &attempt{f: f, r: r, object: redact(r.URL), file: new(staged), pace: pace{limit: f.opt.Limit},
+	s := &Stream{again: again, a: &attempt{f: f, r: r, object: redact(r.URL), file: new(staged), pace: pace.Pace{Limit: f.opt.Limit},
 		point: Checkpoint{URL: r.URL, Changes: r.From.Changes}}}
 	if from := r.From; from.URL == r.URL && from.SyncedBytes > 0 && from.Validator != "" {
 		s.a.point, s.pieces = from, from.SyncedBytes
@@ -193,7 +194,7 @@ func (s *Stream) paced(n int) error {
 		s.reported = now
 		s.a.r.Progress(Progress{DoneBytes: s.at, TotalBytes: s.a.point.TotalBytes})
 	}
-	return s.a.pace.wait(s.ctx, int64(n))
+	return s.a.pace.Wait(s.ctx, int64(n))
 }
 
 // failed waits for another attempt, or says why there is none.
