@@ -1,6 +1,7 @@
 package uboot
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -120,27 +121,68 @@ func TestToolsReadOursAndWeReadTheirs(t *testing.T) {
 	}
 }
 
-// TestToolsAgreeOnTornWrites cuts our write at every 256th byte.
+// TestToolsAgreeOnTornWrites cuts a write, ours and theirs, at every 256th byte.
 func TestToolsAgreeOnTornWrites(t *testing.T) {
 	t.Parallel()
-	s, m := newStore(t, quick, onDevice...)
-	f := newTools(t, m)
-	m.Set("n", "1")
-	env, err := s.read()
-	m.must(err)
-	vars := slices.Clone(env.variables)
-	vars.set("n", "2")
-	older := m.Copies[1-env.copy]
-	before := m.Image(older)
-	m.must(s.write(env, vars))
-	after := m.Image(older)
-	for n := 0; n <= envSize; n += 256 {
-		m.Poke(older, append(slices.Clone(after[:n]), before[n:]...))
-		got, err := s.read()
-		m.must(err)
-		if want := f.print(); !maps.Equal(want, asMap(got.variables)) {
-			t.Errorf("cut at %d: we read %q, fw_printenv %q", n, got.variables, want)
-		}
+	for _, writer := range []string{"otad", "fw_setenv"} {
+		t.Run(writer, func(t *testing.T) {
+			t.Parallel()
+			s, m := newStore(t, quick, onDevice...)
+			f := newTools(t, m)
+			m.Set("n", "1")
+			env, err := s.read()
+			m.must(err)
+			older := m.Copies[1-env.copy]
+			before := m.Image(older)
+			if writer == "otad" {
+				vars := slices.Clone(env.variables)
+				vars.set("n", "2")
+				m.must(s.write(env, vars))
+			} else {
+				f.setVariable("n", "2")
+			}
+			after := m.Image(older)
+			for n := 0; n <= envSize; n += 256 {
+				m.Poke(older, append(slices.Clone(after[:n]), before[n:]...))
+				got, err := s.read()
+				m.must(err)
+				if want := f.print(); !maps.Equal(want, asMap(got.variables)) {
+					t.Errorf("cut at %d: we read %q, fw_printenv %q", n, got.variables, want)
+				}
+				if value, _ := got.get("n"); value != "1" && value != "2" {
+					t.Errorf("cut at %d: n is %q", n, value)
+				}
+			}
+		})
+	}
+}
+
+// TestToolsRefuseTheSame tears a single copy: neither side makes variables up.
+func TestToolsRefuseTheSame(t *testing.T) {
+	t.Parallel()
+	for name, copies := range map[string][]region{"a file": inFiles[:1], "on a device": {{File: "dev/mmcblk0", Offset: 0x2000}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, m := newStore(t, quick, copies...)
+			f := newTools(t, m)
+			m.Set("n", "1")
+			before := m.Image(m.Copies[0])
+			f.setVariable("n", "2")
+			after := m.Image(m.Copies[0])
+			for n := 1; n < len("crc_n=2"); n++ { // all that changed
+				torn := append(slices.Clone(after[:n]), before[n:]...)
+				m.Poke(m.Copies[0], torn)
+				_, err := s.read()
+				out, theirs := exec.Command(f.printenv, "-c", f.config, "n").CombinedOutput()
+				if !errors.Is(err, board.ErrEnvironment) || theirs == nil {
+					t.Errorf("cut at %d: we say %v, fw_printenv %v: %s", n, err, theirs, out)
+				}
+			}
+			m.Poke(m.Copies[0], after)
+			if env, err := s.read(); err != nil || !slices.Contains(env.variables, "n=2") {
+				t.Errorf("whole again: got %q, %v", env.variables, err)
+			}
+		})
 	}
 }
 

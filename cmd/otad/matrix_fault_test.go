@@ -32,24 +32,32 @@ const (
 	half       = 84_000_000
 )
 
-// modes are the ways in which firmware comes in. Every case is tried in each.
-var modes = []struct {
+// mode is a way in which firmware comes in. Every case is tried in each.
+type mode struct {
 	name string
-	edit func(*config.Config)
-	// staged: nothing is written to the slot before everything is verified.
-	staged bool
-	gaps   []time.Duration // between two installs
-}{
-	{"staged", func(c *config.Config) { c.Download.Mode = config.ModeStaged }, true, []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond}},
-	{"streamed", func(c *config.Config) { c.Download.Mode = config.ModeStreamed }, false, []time.Duration{500 * time.Millisecond}},
+	set  string // download.mode
+	// verified: nothing is written to the slot before everything is verified.
+	verified bool
+	// connections that an attempt makes in a row without getting further
+	connections int
+	gaps        []time.Duration // between two installs
 }
 
-// networkFaults are troubles of the line to the firmware host.
-var networkFaults = []struct {
+var modes = []mode{
+	{"staged", config.ModeStaged, true, 1, []time.Duration{0, 500 * time.Millisecond, 1500 * time.Millisecond}},
+	{"streamed", config.ModeStreamed, false, 6, []time.Duration{500 * time.Millisecond}},
+}
+
+func (m mode) edit(c *config.Config) { c.Download.Mode = m.set }
+
+// networkFault is a trouble of the line to the firmware host.
+type networkFault struct {
 	name string
 	line downloadtest.Line
 	dead bool // there is no way: it must end, with an error, in time
-}{
+}
+
+var networkFaults = []networkFault{
 	{"reset, away 25 s", downloadtest.Line{After: half, Times: 1, Reset: true, Away: 25 * time.Second}, false},
 	{"reset at half", downloadtest.Line{After: half, Times: 1, Reset: true}, false},
 	{"closed at half", downloadtest.Line{After: half, Times: 1}, false},
@@ -68,12 +76,15 @@ const (
 )
 
 // deadline is how long otad may go on after the last byte: the longest waits
-// between as many attempts as there are.
-func deadline() (sum time.Duration) {
-	for n := 1; n < ota.MaxAttempts; n++ {
-		sum += ota.Backoff(n, retryFirst, retryMax, 1)
+// between as many attempts as there are, and between the connections of each.
+func deadline(connections int) time.Duration {
+	waits := func(n int) (sum time.Duration) {
+		for i := 1; i < n; i++ {
+			sum += ota.Backoff(i, retryFirst, retryMax, 1)
+		}
+		return sum
 	}
-	return sum
+	return waits(ota.MaxAttempts) + ota.MaxAttempts*waits(connections)
 }
 
 // heavy is what the matrix installs: files on a medium that does not slow the
@@ -226,12 +237,14 @@ func TestFaultMatrix(t *testing.T) {
 	t.Run("cases", func(t *testing.T) {
 		for _, mode := range modes {
 			for _, f := range networkFaults {
-				h.try(t, f.name+", "+mode.name, func(t *testing.T) { h.network(t, mode.name, mode.edit, mode.staged, f.name, f.line, f.dead) })
+				h.try(t, f.name+", "+mode.name, func(t *testing.T) {
+					h.network(t, mode, f)
+				})
 			}
-			h.try(t, "no space in staging, "+mode.name, func(t *testing.T) { h.noStaging(t, mode.name, mode.edit, mode.staged) })
-			h.try(t, "slot smaller than the image, "+mode.name, func(t *testing.T) { h.smallSlot(t, mode.name, mode.edit) })
+			h.try(t, "no space in staging, "+mode.name, func(t *testing.T) { h.noStaging(t, mode) })
+			h.try(t, "slot smaller than the image, "+mode.name, func(t *testing.T) { h.smallSlot(t, mode) })
 			for _, gap := range mode.gaps {
-				h.try(t, fmt.Sprintf("two at once after %s, %s", gap, mode.name), func(t *testing.T) { h.two(t, mode.name, mode.edit, gap) })
+				h.try(t, fmt.Sprintf("two at once after %s, %s", gap, mode.name), func(t *testing.T) { h.two(t, mode, gap) })
 			}
 		}
 		for _, d := range damages {
@@ -252,13 +265,13 @@ func (h *heavy) try(t *testing.T, name string, do func(t *testing.T)) {
 	})
 }
 
-func (h *heavy) network(t *testing.T, mode string, edit func(*config.Config), staged bool, name string, line downloadtest.Line, dead bool) {
-	m := h.newBox(t, heavyBytes, line, edit, func(c *config.Config) {
-		if dead {
+func (h *heavy) network(t *testing.T, mode mode, f networkFault) {
+	m := h.newBox(t, heavyBytes, f.line, mode.edit, func(c *config.Config) {
+		if f.dead {
 			c.Download.RetryFirst, c.Download.RetryMax = config.Duration(retryFirst), config.Duration(retryMax)
 		}
 	})
-	m.untouched = staged
+	m.untouched = mode.verified
 	before := m.condition()
 	r, took := m.run("upgrade", "--yes")
 	sum, ranges := int64(0), []string{}
@@ -267,10 +280,10 @@ func (h *heavy) network(t *testing.T, mode string, edit func(*config.Config), st
 		ranges = append(ranges, fmt.Sprint(p.BodyBytes))
 	}
 	verdict := "ok"
-	if dead {
+	if f.dead {
 		verdict = "fails"
 		m.wantRefused(r, before, cli.Failed, ota.CodeDownloadNetwork)
-		if limit := deadline() + patience; took > limit {
+		if limit := deadline(mode.connections) + patience; took > limit {
 			t.Errorf("it took %s to give up, want %s", took, limit)
 		}
 	} else {
@@ -279,7 +292,7 @@ func (h *heavy) network(t *testing.T, mode string, edit func(*config.Config), st
 			t.Errorf("%d bytes were fetched of %d: %q", sum, h.bytes, ranges)
 		}
 	}
-	h.note("| %s | %s | %s | %.1f s | %d again | %d |", name, mode, verdict, took.Seconds(), max(0, sum-h.bytes), len(ranges))
+	h.note("| %s | %s | %s | %.1f s | %d again | %d |", f.name, mode.name, verdict, took.Seconds(), max(0, sum-h.bytes), len(ranges))
 }
 
 // damages are what may be wrong with an artifact.
@@ -354,7 +367,7 @@ func (h *heavy) damaged(t *testing.T, name string, make func(*testing.T, *heavy,
 	m.site.host.Add("/fw/2.swu", content)
 	for _, mode := range modes {
 		m.configure(mode.edit)
-		m.untouched = mode.staged
+		m.untouched = mode.verified
 		r, took := m.run("install", m.proxy.URL()+"/fw/2.swu", "--yes")
 		want := code
 		if content.SizeBytes == 0 {
@@ -366,37 +379,37 @@ func (h *heavy) damaged(t *testing.T, name string, make func(*testing.T, *heavy,
 }
 
 // noStaging gives the staging directory 20 MiB.
-func (h *heavy) noStaging(t *testing.T, mode string, edit func(*config.Config), staged bool) {
-	m := h.newBox(t, heavyBytes, downloadtest.Line{}, edit)
+func (h *heavy) noStaging(t *testing.T, mode mode) {
+	m := h.newBox(t, heavyBytes, downloadtest.Line{}, mode.edit)
 	m.untouched = true
 	before := m.condition()
 	m.mountStaging("20m")
 	r, took := m.run("upgrade", "--yes")
-	if !staged {
+	if !mode.verified {
 		m.wantInstalled(r)
-		h.note("| 20 MiB for staging | %s | ok | %.1f s | | |", mode, took.Seconds())
+		h.note("| 20 MiB for staging | %s | ok | %.1f s | | |", mode.name, took.Seconds())
 		return
 	}
 	m.wantRefused(r, before, cli.Failed, ota.CodeNoSpace)
 	if passed := m.proxy.Passed(); len(passed) > 1 || passed[0].BodyBytes > 1<<20 {
 		t.Errorf("it was fetched all the same: %+v", passed)
 	}
-	h.note("| 20 MiB for staging | %s | refused: %s | %.1f s | | |", mode, ota.CodeNoSpace, took.Seconds())
+	h.note("| 20 MiB for staging | %s | refused: %s | %.1f s | | |", mode.name, ota.CodeNoSpace, took.Seconds())
 }
 
 // smallSlot gives the box slots of 64 MiB.
-func (h *heavy) smallSlot(t *testing.T, mode string, edit func(*config.Config)) {
-	m := h.newBox(t, 64<<20, downloadtest.Line{}, edit)
+func (h *heavy) smallSlot(t *testing.T, mode mode) {
+	m := h.newBox(t, 64<<20, downloadtest.Line{}, mode.edit)
 	m.untouched = true
 	before := m.condition()
 	r, took := m.run("upgrade", "--yes")
 	m.wantRefused(r, before, cli.Failed, ota.CodeImageTooLarge)
-	h.note("| slot of 64 MiB | %s | refused: %s | %.1f s | | |", mode, ota.CodeImageTooLarge, took.Seconds())
+	h.note("| slot of 64 MiB | %s | refused: %s | %.1f s | | |", mode.name, ota.CodeImageTooLarge, took.Seconds())
 }
 
 // two starts a second install while the first one runs.
-func (h *heavy) two(t *testing.T, mode string, edit func(*config.Config), gap time.Duration) {
-	m := h.newBox(t, heavyBytes, downloadtest.Line{}, edit)
+func (h *heavy) two(t *testing.T, mode mode, gap time.Duration) {
+	m := h.newBox(t, heavyBytes, downloadtest.Line{}, mode.edit)
 	three := system{code: 3}
 	url, _ := m.site.serve("3.swu", three.artifact(t))
 	results := make(chan result, 1)
@@ -428,5 +441,5 @@ func (h *heavy) two(t *testing.T, mode string, edit func(*config.Config), gap ti
 	default:
 		t.Errorf("the second one ended with %d\n%s", second.code, second.stderr)
 	}
-	h.note("| two at once, after %s | %s | second is told who holds the lock: %t | | | |", gap, mode, second.code == cli.Locked)
+	h.note("| two at once, after %s | %s | second is told who holds the lock: %t | | | |", gap, mode.name, second.code == cli.Locked)
 }
