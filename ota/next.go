@@ -1,7 +1,6 @@
 package ota
 
 import (
-	"errors"
 	"fmt"
 	"time"
 )
@@ -351,94 +350,6 @@ func trial(r Record, e Event) (Record, Act) {
 	return r, ActNone
 }
 
-// booted reconciles the record with the board, which is the truth about which
-// slot runs.
-func booted(r Record, e Booted) (Record, Act) {
-	if e.Trial && (r.Phase == PhaseIdle || r.Phase == "") {
-		// A system on trial that the journal knows nothing of (it was lost):
-		// judge it like any other, or the bootloader will give it up.
-		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
-	}
-	switch {
-	case r.Applied:
-		return bootedApplied(r, e)
-	case r.Rescue != "" && !e.Trial:
-		return bootedDetoured(r, e)
-	}
-	tried := r.Phase == PhaseInstalled || r.Phase == PhaseArmed || r.Phase == PhaseTrial
-	if e.Trial && e.Slot == r.ToSlot && r.Phase == PhaseFailed && r.Failure != nil && r.Failure.Code == CodeRejected {
-		// A person gave it up, and the power went before it was disarmed: what
-		// was started all the same is given up, not judged.
-		tried = true
-	}
-	if e.Trial && !tried && !r.Phase.Ended() {
-		// A system on trial while the journal is not that far: it is old, or
-		// somebody else armed the slot. The trial comes first, or its tries run
-		// out and nothing else can be done to the other slot.
-		tried, r.ToSlot = true, e.Slot
-	}
-	switch {
-	case tried && e.Slot == r.ToSlot:
-		// The bootloader started the new system.
-		r.Phase = PhaseTrial
-		if r.BootID != e.BootID {
-			r.BootID = e.BootID
-			r.Boots++
-		}
-		if r.Boots > MaxBoots && r.Failure == nil && !r.Healthy {
-			r.Failure = FailureOf(NewPermanent(CodeAttempts,
-				fmt.Errorf("cannot confirm the new system: it was started %d times", r.Boots)))
-		}
-		if r.Boots > 2*MaxBoots && r.Failure != nil {
-			// Given up again and again, and started again and again: the bootloader
-			// does not listen. A box that restarts for ever is worse than a sick one.
-			return enter(r, PhaseFailed)
-		}
-		return r, Resume(r)
-	case r.Phase == PhaseTrial, r.Phase == PhaseArmed && r.BootID != e.BootID, r.Phase == PhaseConfirmed && e.Slot != r.ToSlot:
-		// Tried, and the old system runs again. Even a confirmed one: the boot
-		// environment was lost before the success was told.
-		if r.Failure == nil {
-			r.Failure = FailureOf(NewPermanent(CodeNeverCameUp,
-				fmt.Errorf("cannot start the new system: the bootloader went back to slot %q", e.Slot)))
-		}
-		return enter(r, PhaseRolledBack)
-	}
-	return r, Resume(r)
-}
-
-// bootedApplied: what was applied to a running system is judged after the
-// restart that it asked for.
-func bootedApplied(r Record, e Booted) (Record, Act) {
-	if !r.Phase.Ended() && r.BootID != e.BootID {
-		r.BootID = e.BootID
-		r.Boots++
-		if r.Boots > MaxBoots && !r.Healthy {
-			return fail(r, NewPermanent(CodeAttempts, fmt.Errorf("cannot confirm the update: the system was started %d times", r.Boots)))
-		}
-		r.Phase = PhaseTrial
-	}
-	return r, Resume(r)
-}
-
-// bootedDetoured: the rescue system goes on with the install. If another one
-// runs all the same, because the power went too early or because the rescue
-// system does not start, it is tried again a few times.
-func bootedDetoured(r Record, e Booted) (Record, Act) {
-	if e.Slot == r.Rescue {
-		r.Rescue = ""
-		return r, Resume(r)
-	}
-	if r.BootID != e.BootID {
-		r.BootID = e.BootID
-		r.Attempts++
-	}
-	if r.Attempts >= MaxDetours {
-		return fail(r, NewPermanent(CodeNeverCameUp, fmt.Errorf("cannot start the rescue system %q: slot %q runs in its place", r.Rescue, e.Slot)))
-	}
-	return r, Resume(r)
-}
-
 // failed sorts a fault: again, or give up.
 func failed(r Record, f *Fault) (Record, Act) {
 	switch r.Phase {
@@ -491,84 +402,4 @@ func failedTrial(r Record, f *Fault) (Record, Act) {
 	}
 	r.Healthy, r.Failure, r.Attempts = false, FailureOf(f), 0
 	return r, ActReject
-}
-
-// cancelled ends what can still be ended: until the slot is whole.
-func cancelled(r Record, e Cancelled) (Record, Act) {
-	switch r.Phase {
-	case PhaseOffered, PhaseDownloading, PhaseDownloaded, PhaseInstalling:
-		return fail(r, NewRefused(CodeCancelled, fmt.Errorf("cannot go on with the update: cancelled by %s", e.By)))
-	}
-	return r, ActNone
-}
-
-// givenUp takes back what is armed, and gives up what is on trial and not found
-// healthy yet. What was found healthy is being confirmed: it is too late, and a
-// way back is another matter.
-func givenUp(r Record, e GivenUp) (Record, Act) {
-	f := NewRefused(CodeRejected, fmt.Errorf("cannot keep the new system: given up by %s", e.By))
-	switch r.Phase {
-	case PhaseInstalled, PhaseArmed:
-		return fail(r, f) // settling marks the slot unbootable
-	case PhaseTrial:
-		if r.Applied && !r.Healthy {
-			return fail(r, f)
-		}
-		if r.Failure == nil && !r.Healthy {
-			r.Failure, r.Attempts = FailureOf(f), 0
-			return r, ActReject
-		}
-	}
-	return r, ActNone
-}
-
-func declined() *Fault {
-	return NewRefused(CodeDeclined, errors.New("cannot go on with the update: declined by the viewer"))
-}
-
-func consented(r Record, e Consented) (Record, Act) {
-	switch r.Phase {
-	case PhaseOffered, PhaseDownloaded, PhaseArmed:
-		r.Consent = e.Consent
-		if e.Consent == ConsentDeclined && r.Phase != PhaseArmed {
-			return fail(r, declined())
-		}
-		return r, Resume(r)
-	case PhaseDownloading, PhaseInstalling, PhaseInstalled:
-		r.Consent = e.Consent
-		switch {
-		case r.Rescue == "":
-		case e.Consent == ConsentDeclined:
-			return fail(r, declined())
-		default:
-			return r, Resume(r)
-		}
-	}
-	return r, ActNone
-}
-
-func pressed(r Record) (Record, Act) {
-	if !r.Phase.Waits() {
-		return r, ActNone
-	}
-	r.Force = true
-	return r, askAgain(r)
-}
-
-func deferred(r Record, e Deferred) (Record, Act) {
-	if !r.Phase.Waits() {
-		return r, ActNone
-	}
-	r.Wait.Deferral = r.Wait.Deferral.Again(e.At, e.For)
-	r.Wait.Prompted = false // and is asked again after it
-	return r, askAgain(r)
-}
-
-// askAgain is the question to the policy that r waits with, if it does.
-func askAgain(r Record) Act {
-	switch {
-	case r.Phase == PhaseOffered, r.Phase == PhaseDownloaded, r.Phase == PhaseArmed, r.Rescue != "":
-		return Resume(r)
-	}
-	return ActNone
 }
