@@ -34,7 +34,10 @@ const (
 	MaxDeeds    = 128
 )
 
-// schema is the version of what is in the buckets.
+// schema is the version of what is in the buckets. A field that is added is
+// optional and does not change it: it is left out while it is empty, an old file
+// lacks it, and an old otad passes over it. Anything else needs another schema
+// and a migration in Open.
 const schema = 1
 
 // Names of buckets and keys, persisted: since schema 1.

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -251,8 +252,13 @@ func (j *Journal) verify() error {
 			}
 		}
 		meta := tx.Bucket(bucketMeta)
-		if v := meta.Get(keySchema); !bytes.Equal(v, number(schema)) {
-			return fmt.Errorf("schema %x is not known to this version (%d)", v, schema)
+		switch v := meta.Get(keySchema); {
+		case len(v) != 8:
+			return fmt.Errorf("its schema %x is no number", v)
+		case binary.BigEndian.Uint64(v) > schema:
+			return fmt.Errorf("its schema is %d and this otad knows %d: a newer otad wrote it", binary.BigEndian.Uint64(v), schema)
+		case !bytes.Equal(v, number(schema)):
+			return fmt.Errorf("its schema is %d, and there is none before %d", binary.BigEndian.Uint64(v), schema)
 		}
 		sum, err := contentSum(tx)
 		if err != nil {
