@@ -8,7 +8,7 @@ const formats = require('ajv-formats');
 
 // Each example is of the schema that its name begins with.
 const schemas = {
-  state: 'State', offline: 'Offline', progress: 'Progress', event: 'Event', result: 'Result', command: 'Command', signed: 'SignedCommand',
+  state: 'State', offline: 'Offline', progress: 'Progress', event: 'Event', result: 'Result', command: 'Command', signed: 'SignedCommand', deed: 'Deed',
 };
 
 async function main(file, examples) {
