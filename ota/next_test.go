@@ -456,6 +456,14 @@ func TestNextContent(t *testing.T) {
 		{"a restart of the agent does not", with(s["trial"], func(r *Record) { r.Boots = 1 }), happenings["boot new"], func(r Record) bool { return r.Boots == 1 }},
 		{"too many boots", with(s["trial"], func(r *Record) { r.Boots = MaxBoots }), happenings["boot new later"],
 			func(r Record) bool { return r.Failure.Code == CodeAttempts && Resume(r) == ActReject }},
+		{"a bootloader that ignores rejects", with(s["trial sick"], func(r *Record) { r.Boots = 2*MaxBoots - 1 }), happenings["boot new later"],
+			func(r Record) bool { return r.Phase == PhaseTrial && r.Boots == 2*MaxBoots && Resume(r) == ActReject }},
+		{"but not for ever: the box stays up", with(s["trial sick"], func(r *Record) { r.Boots = 2 * MaxBoots }), happenings["boot new later"],
+			func(r Record) bool {
+				return r.Phase == PhaseFailed && r.Failure.Code == CodeUnhealthy && Resume(r) == ActSettle
+			}},
+		{"a restart of the agent is none of these boots", with(s["trial sick"], func(r *Record) { r.Boots = 2 * MaxBoots }), happenings["boot new"],
+			func(r Record) bool { return r.Phase == PhaseTrial && Resume(r) == ActReject }},
 		{"many boots of a healthy system", with(s["trial healthy"], func(r *Record) { r.Boots = MaxBoots }), happenings["boot new kept"],
 			func(r Record) bool { return r.Failure == nil && Resume(r) == ActConfirm }},
 		{"a trial that nobody knows of", s["idle"], happenings["boot new later"],
@@ -511,6 +519,24 @@ func TestAttemptsAreBounded(t *testing.T) {
 				t.Errorf("fault %d: got %s, %s; want %s, %s", MaxAttempts, r.Phase, act, tt.want, tt.act)
 			}
 		})
+	}
+}
+
+// A bootloader that starts a system that was given up, again and again, is
+// obeyed in the end: the box must not restart for ever.
+func TestBootsAreBounded(t *testing.T) {
+	t.Parallel()
+	r := starts()["armed"]
+	boots := 0
+	for act := ActNone; act != ActSettle && boots <= 3*MaxBoots; {
+		boots++
+		r, act = Next(r, Booted{BootID: fmt.Sprint("boot ", boots), Slot: "b", Trial: true})
+		if want := map[bool]Act{false: ActCheckHealth, true: ActReject}[boots > MaxBoots]; act != want && act != ActSettle {
+			t.Errorf("boot %d asks for %s, want %s", boots, act, want)
+		}
+	}
+	if boots != 2*MaxBoots+1 || r.Phase != PhaseFailed || r.Failure.Code != CodeAttempts {
+		t.Errorf("after %d boots: %s, failure %+v", boots, r.Phase, r.Failure)
 	}
 }
 
