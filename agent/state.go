@@ -20,6 +20,10 @@ func (a *Agent) State() report.State {
 	return s
 }
 
+// Ready is closed when the board was asked which slot runs: State is whole then,
+// or says that the board does not answer.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
 // Watch returns a channel that gets a value when State may have changed;
 // several changes may be one value. stop ends it.
 func (a *Agent) Watch() (changed <-chan struct{}, stop func()) {

@@ -36,6 +36,9 @@ type Outbox interface {
 // Source is the agent: what to tell, and a channel that gets a value when it
 // may have changed.
 type Source interface {
+	// Ready is closed when State knows the box: before that it says neither which
+	// slot runs nor whether it is on trial.
+	Ready() <-chan struct{}
 	State() State
 	Watch() (changed <-chan struct{}, stop func())
 }
@@ -60,6 +63,11 @@ type Publisher struct {
 func (p *Publisher) Run(ctx context.Context) {
 	changed, stop := p.Source.Watch()
 	defer stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-p.Source.Ready(): // the retained state is the first that many see of a box
+	}
 	retry := time.NewTimer(0)
 	defer retry.Stop()
 	for {

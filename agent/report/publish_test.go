@@ -7,8 +7,10 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"otad/ota"
@@ -67,6 +69,16 @@ type source struct {
 	mu      sync.Mutex
 	state   State
 	changed chan struct{}
+	asking  chan struct{} // open while it does not know the box yet; nil: it does
+}
+
+func (s *source) Ready() <-chan struct{} {
+	if s.asking != nil {
+		return s.asking
+	}
+	known := make(chan struct{})
+	close(known)
+	return known
 }
 
 func (s *source) State() State {
@@ -142,6 +154,35 @@ func (d *desk) wait(what string, have func() bool) {
 			d.t.Fatalf("no %s in time; the broker has %d messages", what, len(d.broker.got))
 		}
 	}
+}
+
+// A state that lacks the slot would be retained, and be the first that others see.
+func TestStateWaitsForTheBoard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		j, _, err := journal.Open(filepath.Join(t.TempDir(), "journal.db"), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer j.Close()
+		b := &broker{fresh: make(chan struct{}, 1)}
+		s := &source{changed: make(chan struct{}, 1), asking: make(chan struct{})}
+		p := &Publisher{Broker: b, Outbox: j, Source: s, Topics: topicsOfWeek, Log: slog.New(slog.DiscardHandler), Up: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); p.Run(ctx) }()
+		defer func() { cancel(); <-ended }()
+		time.Sleep(time.Minute)
+		if got := b.on(topicsOfWeek.State()); len(got) != 0 {
+			t.Errorf("told before the board was asked: %s", got[0].Payload)
+		}
+		s.set(func(s *State) { s.Slot = "a" })
+		close(s.asking)
+		synctest.Wait()
+		if got := b.on(topicsOfWeek.State()); len(got) != 1 || !strings.Contains(string(got[0].Payload), `"slot":"a"`) {
+			t.Errorf("told %d states: %v", len(got), got)
+		}
+	})
 }
 
 func TestEventsWaitForTheBroker(t *testing.T) {
