@@ -44,7 +44,7 @@ type Skipped struct {
 // by the signed version, for this model, above the floor. It is an offer like
 // another, which the viewer is asked about unless the settings say otherwise.
 // A stick that stays plugged in offers nothing twice: neither what is
-// installed nor what was declined or failed.
+// installed nor what was declined or failed, until another file is in its place.
 func (a *Agent) doScan(ctx context.Context, r control.Request) (any, error) {
 	dir := filepath.Clean(r.Args.Source)
 	if err := a.mayScan(dir); err != nil {
@@ -69,15 +69,15 @@ func (a *Agent) doScan(ctx context.Context, r control.Request) (any, error) {
 		return nil, ota.NewTransient(ota.CodeFirmwareNotFound, fmt.Errorf("cannot look into %q: %w", dir, err))
 	}
 	found := Scan{}
-	for _, file := range a.byVersion(ctx, files, rules, &found) {
-		err := openArtifact(ctx, file.path, rules)
+	for _, offer := range a.byVersion(ctx, files, rules, &found) {
+		err := openArtifact(ctx, offer.File, rules)
 		if err != nil && ctx.Err() == nil {
-			found.skip(file.path, err)
+			found.skip(offer.File, err)
 			continue
 		}
 		if err == nil {
-			found.Taken, found.Version = file.path, file.version
-			err = a.takeScanned(ctx, r.By, &found)
+			found.Taken, found.Version = offer.File, offer.VersionName
+			err = a.takeScanned(ctx, r.By, offer, &found)
 		}
 		return found, err
 	}
@@ -124,48 +124,46 @@ func artifactsIn(dir string) ([]string, error) {
 	return files, nil
 }
 
-// scanned is an artifact with its signed version.
-type scanned struct{ path, version string }
-
-// byVersion reads the descriptions and sorts, the newest first; what is of no
-// use goes to found.
-func (a *Agent) byVersion(ctx context.Context, files []string, rules install.Rules, found *Scan) []scanned {
+// byVersion reads the descriptions and sorts by the signed versions, the newest
+// first; what is of no use goes to found.
+func (a *Agent) byVersion(ctx context.Context, files []string, rules install.Rules, found *Scan) []ota.Offer {
 	history, err := a.Journal.History(journal.MaxHistory)
 	if err != nil {
 		a.Log.Warn("cannot read the history", "cause", err)
 	}
-	var list []scanned
+	var list []ota.Offer
 	for _, path := range files {
-		version, err := signedVersion(path, rules)
+		offer := fileOffer(path)
+		offer.VersionName, err = signedVersion(path, rules)
 		if err != nil { // the engine says better what is wrong, and as soon
 			if fault := openArtifact(ctx, path, rules); fault != nil {
 				err = fault
 			}
 		} else {
-			err = a.wanted(scanned{path, version}, rules.Floor, history)
+			err = a.wanted(offer, rules.Floor, history)
 		}
 		if err != nil {
 			found.skip(path, err)
 			continue
 		}
-		list = append(list, scanned{path, version})
+		list = append(list, offer)
 	}
-	slices.SortStableFunc(list, func(x, y scanned) int { return swu.CompareVersions(y.version, x.version) })
+	slices.SortStableFunc(list, func(x, y ota.Offer) int { return swu.CompareVersions(y.VersionName, x.VersionName) })
 	return list
 }
 
 // wanted tells why not to take an artifact that is all right in itself.
-func (a *Agent) wanted(s scanned, floor string, history []ota.Outcome) error {
-	switch {
-	case floor != "" && swu.CompareVersions(s.version, floor) < 0:
-		return ota.NewPermanent(ota.CodeBelowFloor, fmt.Errorf("version %q is below the floor %q", s.version, floor))
-	case s.version == floor, s.version == a.Running.Name, s.version == strconv.FormatInt(a.Running.Code, 10):
-		return ota.NewRefused(ota.CodeNothing, fmt.Errorf("version %q is installed", s.version))
+func (a *Agent) wanted(offer ota.Offer, floor string, history []ota.Outcome) error {
+	switch version := offer.VersionName; {
+	case floor != "" && swu.CompareVersions(version, floor) < 0:
+		return ota.NewPermanent(ota.CodeBelowFloor, fmt.Errorf("version %q is below the floor %q", version, floor))
+	case version == floor, version == a.Running.Name, version == strconv.FormatInt(a.Running.Code, 10):
+		return ota.NewRefused(ota.CodeNothing, fmt.Errorf("version %q is installed", version))
 	}
 	for _, o := range history {
 		// A stick that was pulled out too early may come again.
-		if o.Offer.File == s.path && o.Offer.VersionName == s.version && o.Failure != nil && o.Failure.Code != ota.CodeFirmwareNotFound {
-			return ota.NewRefused(ota.CodeBadOffer, fmt.Errorf("version %q was tried before: %s", s.version, o.Failure.Text)).
+		if o.Offer.Key() == offer.Key() && o.Offer.VersionName == offer.VersionName && o.Failure != nil && o.Failure.Code != ota.CodeFirmwareNotFound {
+			return ota.NewRefused(ota.CodeBadOffer, fmt.Errorf("version %q was tried before: %s", offer.VersionName, o.Failure.Text)).
 				WithHint("`otad install FILE` tries it again")
 		}
 	}
@@ -178,8 +176,8 @@ func (s *Scan) skip(path string, err error) {
 }
 
 // takeScanned makes the update.
-func (a *Agent) takeScanned(ctx context.Context, by string, found *Scan) error {
-	offer := ota.Offer{Type: ota.UpgradePrompt, VersionName: found.Version, File: found.Taken}
+func (a *Agent) takeScanned(ctx context.Context, by string, offer ota.Offer, found *Scan) error {
+	offer.Type = ota.UpgradePrompt
 	asked := ota.Record{By: by}
 	found.Asks = a.Config.USB.Ask
 	if !found.Asks {
@@ -194,6 +192,16 @@ func (a *Agent) takeScanned(ctx context.Context, by string, found *Scan) error {
 		found.Update = a.rec.ID
 		return err
 	})
+}
+
+// fileOffer is the offer of a file that somebody handed in. One that cannot be
+// looked at is known by its path alone; that it cannot be read shows later.
+func fileOffer(path string) ota.Offer {
+	offer := ota.Offer{File: path}
+	if info, err := os.Stat(path); err == nil {
+		offer.FileBytes, offer.FileTime = info.Size(), info.ModTime().UTC()
+	}
+	return offer
 }
 
 // signedVersion is of the description only: the payloads are not read.

@@ -159,15 +159,16 @@ func (a *Agent) doUpgrade(ctx context.Context, r control.Request) (any, error) {
 
 // doInstall starts an update from a file or a URL that a person names.
 func (a *Agent) doInstall(ctx context.Context, r control.Request) (any, error) {
-	offer := ota.Offer{Type: ota.UpgradeSilent, VersionName: filepath.Base(r.Args.Source)}
+	var offer ota.Offer
 	switch u, err := url.Parse(r.Args.Source); {
 	case strings.HasPrefix(r.Args.Source, "/"):
-		offer.File = r.Args.Source
+		offer = fileOffer(r.Args.Source)
 	case err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
 		offer.URL = r.Args.Source
 	default:
 		return nil, ota.NewRefused(ota.CodeUsage, fmt.Errorf("cannot install %q: want an absolute path or an http URL", r.Args.Source))
 	}
+	offer.Type, offer.VersionName = ota.UpgradeSilent, filepath.Base(r.Args.Source)
 	err := a.inLoop(ctx, func(ctx context.Context) error {
 		if err := a.idle(); err != nil {
 			return err

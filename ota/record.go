@@ -1,6 +1,9 @@
 package ota
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Phase is where an update is. Phases are persisted: only ever added.
 type Phase string
@@ -50,19 +53,28 @@ const (
 
 // Offer is what the server answered, or what a person handed in.
 type Offer struct {
-	VersionCode int64       `json:"version_code"` // 0 for an artifact handed in by a person
-	VersionName string      `json:"version_name,omitempty"`
-	URL         string      `json:"url,omitempty"`
-	File        string      `json:"file,omitempty"` // a local artifact, in place of URL
-	Type        UpgradeType `json:"type"`
-	Prompt      string      `json:"prompt,omitempty"` // what to tell the viewer
+	VersionCode int64  `json:"version_code"` // 0 for an artifact handed in by a person
+	VersionName string `json:"version_name,omitempty"`
+	URL         string `json:"url,omitempty"`
+	File        string `json:"file,omitempty"` // a local artifact, in place of URL
+	// Size and time of File when it was handed in: another file under its name is
+	// another offer.
+	FileBytes int64     `json:"file_bytes,omitempty"`
+	FileTime  time.Time `json:"file_time,omitzero"`
+
+	Type   UpgradeType `json:"type"`
+	Prompt string      `json:"prompt,omitempty"` // what to tell the viewer
 }
 
 // Key names an offer for the memory of bad ones: another version or another
-// place is another offer.
+// place is another offer, and so is another file in the same place.
 func (o Offer) Key() string {
-	if o.File != "" {
+	switch {
+	case o.File == "":
+	case o.FileTime.IsZero(): // it could not be looked at, or an older otad took it
 		return "file:" + o.File
+	default:
+		return fmt.Sprintf("file:%s\x00%d\x00%d", o.File, o.FileBytes, o.FileTime.UnixNano())
 	}
 	return o.VersionName + "\x00" + o.URL
 }

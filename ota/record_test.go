@@ -16,6 +16,9 @@ func TestOfferKey(t *testing.T) {
 		"another place":     {VersionCode: 2, VersionName: "2.0", URL: "http://h/2b.swu"},
 		"a file":            {File: "/usb/2.swu"},
 		"another file":      {File: "/usb/3.swu"},
+		"a file, known":     {File: "/usb/2.swu", FileBytes: 7, FileTime: time.Unix(1, 0)},
+		"a newer file":      {File: "/usb/2.swu", FileBytes: 7, FileTime: time.Unix(2, 0)},
+		"a longer file":     {File: "/usb/2.swu", FileBytes: 8, FileTime: time.Unix(1, 0)},
 		"a name like a key": {VersionName: "file:/usb/2.swu"},
 	} {
 		if other, twice := keys[o.Key()]; twice {

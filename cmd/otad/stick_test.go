@@ -84,7 +84,8 @@ func TestStick(t *testing.T) {
 	s.stop().want(cli.Done)
 }
 
-// What was declined is not offered again, until it is another version.
+// What was declined is not offered again, until it is another version or another
+// file in its place.
 func TestStickDeclined(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, newSite(t), quiet)
@@ -96,6 +97,11 @@ func TestStickDeclined(t *testing.T) {
 	b.otad("consent", "decline").want(cli.Done)
 	s.await(inPhase(ota.PhaseIdle))
 	b.otad("install", "--scan", dir).want(cli.Nothing).said("tried before", "(bad-offer)")
+	plug(b, map[string][]byte{"fw.swu": system{code: 2, health: "exit 1"}.artifact(t)})
+	b.otad("install", "--scan", dir).want(cli.Done).said("version 2")
+	b.otad("consent", "decline").want(cli.Done)
+	s.await(inPhase(ota.PhaseIdle))
+	b.otad("install", "--scan", dir).want(cli.Nothing).said("tried before")
 	plug(b, map[string][]byte{"fw.swu": system{code: 3}.artifact(t)})
 	b.otad("install", "--scan", dir).want(cli.Done).said("version 3")
 	b.otad("cancel").want(cli.Done)
