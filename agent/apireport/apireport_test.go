@@ -38,12 +38,6 @@ func (s *server) Report(_ context.Context, r ota.Report) error {
 	return nil
 }
 
-func (s *server) set(fault func(ota.Report) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault = fault
-}
-
 func (s *server) seen() (took, attempts int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

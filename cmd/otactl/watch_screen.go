@@ -22,7 +22,6 @@ import (
 type fleetScreen struct {
 	ctx    context.Context
 	boxes  *fleet.Fleet
-	rev    uint64
 	all    map[string]fleet.Row
 	shown  []fleet.Row // what the filter lets through, in order
 	filter string

@@ -57,7 +57,9 @@ func TestBootEnvOnUBoot(t *testing.T) {
 		t.Errorf("the variables wait still: %v", err)
 	}
 	b.boot()
-	last, service := b.live(func(s report.State) bool { return s.Last != nil && s.Last.Result == ota.PhaseConfirmed && s.Phase == ota.PhaseIdle })
+	last, service := b.live(func(s report.State) bool {
+		return s.Last != nil && s.Last.Result == ota.PhaseConfirmed && s.Phase == ota.PhaseIdle
+	})
 	service.stop()
 	if last.Slot != "b" || m.Get("splash") != "new = 1" {
 		t.Errorf("slot %s, splash %q", last.Slot, m.Get("splash"))
@@ -300,7 +302,9 @@ func TestNoReboot(t *testing.T) {
 	images: ( { filename = "payload0"; sha256 = "%s"; } ); }`, w.two.image()))
 	w.site.offer(2, url)
 	s := w.start()
-	s.await(func(s report.State) bool { return s.Phase == ota.PhaseArmed && strings.Contains(s.Reason, "no restart") })
+	s.await(func(s report.State) bool {
+		return s.Phase == ota.PhaseArmed && strings.Contains(s.Reason, "no restart")
+	})
 	s.stop()
 	if reason := w.rebootWanted(); reason != "" {
 		t.Errorf("it asked for a restart: %q", reason)
