@@ -219,7 +219,7 @@ func (a *Agent) polls() bool {
 func (a *Agent) untilNext() time.Duration {
 	next := time.Hour
 	if a.dog.every > 0 {
-		next = a.dog.every
+		next = time.Until(a.dog.next) // whatever else the loop does meanwhile
 	}
 	if a.wake.set() {
 		next = min(next, a.Clock.left(a.wake))

@@ -28,7 +28,7 @@ const trialGrace = time.Minute
 type dog struct {
 	Watchdog
 	every  time.Duration // between two feedings; 0 without a watchdog
-	next   time.Time
+	next   time.Time     // when it is due again
 	failed bool // to feed, which was said
 }
 
@@ -50,10 +50,13 @@ func (a *Agent) openDog() {
 
 // feedDog feeds the watchdog when it is due, unless the trial hangs.
 func (a *Agent) feedDog() {
-	if a.dog.every == 0 || time.Now().Before(a.dog.next) || a.trialHangs() {
+	if a.dog.every == 0 || time.Now().Before(a.dog.next) {
 		return
 	}
 	a.dog.next = time.Now().Add(a.dog.every)
+	if a.trialHangs() {
+		return
+	}
 	err := a.dog.Feed()
 	if err != nil && !a.dog.failed {
 		a.Log.Error("the box may be reset", "cause", err)
