@@ -203,18 +203,14 @@ func (a *Agent) settleClock() bool {
 			wait = wait.Moved(expected, jump)
 		}
 	}
-	a.wallSeen, a.monoSeen = now, mono
 	if mono.Sub(a.started) >= settleTime {
 		wait = wait.Begun(now)
-	}
-	if wait == a.rec.Wait {
-		return true
 	}
 	next, _ := ota.Next(a.rec, ota.Waited{Wait: wait})
 	if err := a.commit(next, nil); err != nil {
 		a.Log.Error("cannot go on", "phase", a.rec.Phase, "cause", err)
-		a.wallSeen = time.Time{} // it is seen again
-		return false
+		return false // the next look sees the jump again
 	}
+	a.wallSeen, a.monoSeen = now, mono
 	return true
 }

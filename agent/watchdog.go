@@ -29,7 +29,7 @@ type dog struct {
 	Watchdog
 	every  time.Duration // between two feedings; 0 without a watchdog
 	next   time.Time     // when it is due again
-	failed bool // to feed, which was said
+	failed bool          // to feed, which was said
 }
 
 // openDog starts the watchdog. A box whose watchdog cannot be used is better
