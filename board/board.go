@@ -103,12 +103,15 @@ type Boot struct {
 // Variables is the optional power to set variables of the bootloader in the
 // very write that arms a slot: never without it, and never some of them.
 type Variables interface {
-	// CheckVariable refuses a variable that is not for others to set, above all
-	// one by which the bootloader chooses the slot or counts its tries.
-	CheckVariable(name string) error
+	// CheckVariable refuses with ErrVariable a change, made for slot, that is not
+	// for others to make: above all of what the bootloader chooses the slot or
+	// counts its tries by. An artifact may repeat what Arm of slot sets itself,
+	// with that very value. Other errors: it cannot be told now.
+	CheckVariable(slot string, change Variable) error
 	// StageVariables keeps changes for the next Arm of slot, durably and in
 	// place of all staged before. Arm of this slot makes them count; Arm of
 	// another one and any MarkUnbootable drop them, and so does an empty list.
+	// What only repeats Arm is not kept.
 	StageVariables(ctx context.Context, slot string, changes []Variable) error
 }
 

@@ -82,14 +82,14 @@ func variablesDropped(b *box) {
 func variablesRefused(b *box) {
 	v := b.variables()
 	for _, name := range append([]string{"", "a=b"}, b.OwnVariables...) {
-		if err := v.CheckVariable(name); !errors.Is(err, board.ErrVariable) {
+		if err := v.CheckVariable(b.idle, board.Variable{Name: name, Value: "9"}); !errors.Is(err, board.ErrVariable) {
 			b.Errorf("CheckVariable %q: got %v, want ErrVariable", name, err)
 		}
 		if err := v.StageVariables(b.Context(), b.idle, []board.Variable{{Name: name, Value: "9"}}); err == nil {
 			b.Errorf("StageVariables %q: no error", name)
 		}
 	}
-	b.do("CheckVariable", v.CheckVariable("splash"))
+	b.do("CheckVariable", v.CheckVariable(b.idle, board.Variable{Name: "splash", Value: "9"}))
 	err := v.StageVariables(b.Context(), "no-such-slot", []board.Variable{{Name: "splash", Value: "9"}})
 	if !errors.Is(err, board.ErrUnknownSlot) {
 		b.Errorf("StageVariables for an unknown slot: got %v, want ErrUnknownSlot", err)
@@ -98,6 +98,38 @@ func variablesRefused(b *box) {
 	b.reads("splash", "")
 	b.powerOn()
 	b.runs(b.idle, true)
+}
+
+// variablesRepeatArm: an artifact may say what arming does anyway, for its own
+// slot; with the variables that count with the arming it changes nothing else.
+func variablesRepeatArm(b *box) {
+	v := b.variables()
+	if len(b.Armed) == 0 {
+		b.Skip("no artifact may set what the board sets itself")
+	}
+	b.mark(b.idle)
+	for _, c := range b.Armed {
+		b.do("CheckVariable", v.CheckVariable(b.idle, c))
+		for _, value := range []string{"", "9", c.Value + " ", c.Value + "0"} {
+			wrong := board.Variable{Name: c.Name, Value: value}
+			if err := v.CheckVariable(b.idle, wrong); !errors.Is(err, board.ErrVariable) {
+				b.Errorf("CheckVariable %q=%q: got %v, want ErrVariable", c.Name, value, err)
+			}
+			if err := v.StageVariables(b.Context(), b.idle, []board.Variable{wrong}); err == nil {
+				b.Errorf("StageVariables %q=%q: no error", c.Name, value)
+			}
+		}
+	}
+	b.do("StageVariables", v.StageVariables(b.Context(), b.idle, append([]board.Variable{{Name: "splash", Value: "new"}}, b.Armed...)))
+	b.runs(b.active, false)
+	b.arm(b.idle)
+	b.reads("splash", "new")
+	for range b.Tries {
+		b.powerOn()
+		b.runs(b.idle, true)
+	}
+	b.powerOn()
+	b.runs(b.active, false)
 }
 
 // parts is the board's power over sets, skipped where the box has none.

@@ -35,6 +35,9 @@ type Harness struct {
 	Variable func(name string) (string, error)
 	// OwnVariables are some that no artifact may set.
 	OwnVariables []string
+	// Armed are changes that only repeat what arming the second slot sets, if
+	// artifacts may bring such.
+	Armed []board.Variable
 }
 
 // Run runs the suite. open makes a new box for each test, in its factory
@@ -68,6 +71,7 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 		{"variables count with the arming", variablesWithArming},
 		{"variables are dropped with the update", variablesDropped},
 		{"the bootloader's own variables are refused", variablesRefused},
+		{"what repeats the arming is taken and left out", variablesRepeatArm},
 		{"each slot has its parts", partsOfEachSlot},
 		{"the parts of the active slot are read only", partsFollowTheirSlot},
 		{"one damaged environment copy is survived", damagedOnce},

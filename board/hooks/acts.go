@@ -116,12 +116,12 @@ func (b *Board) Reason() (string, error) {
 }
 
 // CheckVariable implements [board.Variables]: the hook knows which variables
-// are an artifact's to set. Without it none is.
-func (b *Board) CheckVariable(name string) error {
+// are an artifact's to set, and to what. Without it none is.
+func (b *Board) CheckVariable(slot string, change board.Variable) error {
 	if !b.has(actCheckVariable) {
 		return fmt.Errorf("%w: this board has no hook %q", board.ErrVariable, actCheckVariable)
 	}
-	err := b.ask(context.Background(), request{Act: actCheckVariable, Name: name}, nil)
+	err := b.ask(context.Background(), request{Act: actCheckVariable, Slot: slot, Name: change.Name, Value: change.Value}, nil)
 	if e := (*hook.Error)(nil); errors.As(err, &e) {
 		return fmt.Errorf("%w: %w", board.ErrVariable, err)
 	}
@@ -134,7 +134,7 @@ func (b *Board) StageVariables(_ context.Context, slot string, changes []board.V
 		return err
 	}
 	for _, c := range changes {
-		if err := b.CheckVariable(c.Name); err != nil {
+		if err := b.CheckVariable(slot, c); err != nil {
 			return err
 		}
 	}

@@ -77,9 +77,10 @@ const (
 type request struct {
 	V      int    `json:"v"` // the version of the contract: 1
 	Act    string `json:"act"`
-	Slot   string `json:"slot,omitempty"`   // mark-unbootable, arm
+	Slot   string `json:"slot,omitempty"`   // mark-unbootable, arm, check-variable
 	Reason string `json:"reason,omitempty"` // reboot
 	Name   string `json:"name,omitempty"`   // check-variable
+	Value  string `json:"value,omitempty"`  // check-variable; none: to be unset
 	// Variables are what arm has to set in the same change.
 	Variables []board.Variable `json:"variables,omitempty"`
 	*question

@@ -146,7 +146,7 @@ func TestOptionalHooks(t *testing.T) {
 		t.Errorf("got %v, want what the hook said", err)
 	}
 	b.dir = t.TempDir() // where there are none
-	if err := b.CheckVariable("splash"); !errors.Is(err, board.ErrVariable) || !strings.Contains(err.Error(), "check-variable") {
+	if err := b.CheckVariable("b", board.Variable{Name: "splash", Value: "new"}); !errors.Is(err, board.ErrVariable) || !strings.Contains(err.Error(), "check-variable") {
 		t.Errorf("without the hook: got %v, want its name", err)
 	}
 	if reason, err := b.Busy(t.Context()); reason != "" || err != nil || b.Health(t.Context()) != nil {

@@ -28,6 +28,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"otad/board"
@@ -267,14 +268,20 @@ func (b *Board) Arm(_ context.Context, slot string) error {
 }
 
 // CheckVariable implements [board.Variables].
-func (b *Board) CheckVariable(name string) error {
+func (b *Board) CheckVariable(slot string, c board.Variable) error {
 	switch {
-	case name == "" || strings.ContainsAny(name, "=\n"):
-		return fmt.Errorf("%w: %q is no name", board.ErrVariable, name)
-	case slices.Contains(ownVariables, name):
-		return fmt.Errorf("%w: the bootloader chooses the slot or counts its tries by %q", board.ErrVariable, name)
+	case c.Name == "" || strings.ContainsAny(c.Name, "=\n"):
+		return fmt.Errorf("%w: %q is no name", board.ErrVariable, c.Name)
+	case slices.Contains(ownVariables, c.Name) && !repeatsArm(slot, c):
+		return fmt.Errorf("%w: the bootloader chooses the slot or counts its tries by %q, which no artifact may set to %q",
+			board.ErrVariable, c.Name, c.Value)
 	}
 	return nil
+}
+
+// repeatsArm tells whether a change is what Arm of slot sets itself.
+func repeatsArm(slot string, c board.Variable) bool {
+	return c.Name == "trying" && c.Value == slot || c.Name == "tries" && c.Value == strconv.Itoa(Tries)
 }
 
 // StageVariables implements [board.Variables].
@@ -287,10 +294,11 @@ func (b *Board) StageVariables(_ context.Context, slot string, changes []board.V
 		return err
 	}
 	for _, c := range changes {
-		if err := b.CheckVariable(c.Name); err != nil {
+		if err := b.CheckVariable(slot, c); err != nil {
 			return err
 		}
 	}
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c board.Variable) bool { return repeatsArm(slot, c) })
 	if env.change(changes); len(sealed(env.text())) > smallFile/2 {
 		return fmt.Errorf("cannot stage variables: the environment has no room for them")
 	}

@@ -56,6 +56,7 @@ func TestContract(t *testing.T) {
 				return v[name], err
 			},
 			OwnVariables: []string{"default", "trying", "tries", "bad", "serial"},
+			Armed:        []board.Variable{{Name: "trying", Value: "b"}, {Name: "tries", Value: "3"}},
 			Reason:       func() (string, error) { return b.box.readSmall("reboot-reason") },
 			DamageEnv: func(copy int) error {
 				return os.WriteFile(filepath.Join(dir, envFiles[copy]), []byte("serial=99\ndefault=b\n"), 0o644)

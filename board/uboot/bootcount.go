@@ -2,6 +2,7 @@ package uboot
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"otad/board"
@@ -131,6 +132,10 @@ func (c bootCount) arm(env *variables, running, slot string) error {
 	c.choose(env, slot, true)
 	env.set("bootlimit", strconv.Itoa(limit))
 	return nil
+}
+
+func (c bootCount) sets(name, _, _ string) bool {
+	return slices.Contains([]string{c.variable, c.variable + "_hex", "upgrade_available", "bootcount", "bootlimit"}, name)
 }
 
 func (c bootCount) confirm(env *variables, running string) error {

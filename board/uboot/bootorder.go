@@ -141,6 +141,10 @@ func (o bootOrder) arm(env *variables, running, slot string) error {
 	return nil
 }
 
+func (o bootOrder) sets(name, running, slot string) bool {
+	return slices.Contains([]string{orderVariable, leftVariable(slot), leftVariable(running)}, name)
+}
+
 func (o bootOrder) confirm(env *variables, running string) error {
 	if trial, err := o.onTrial(*env, running); err != nil || !trial {
 		return err // confirmed already: an armed slot stays armed

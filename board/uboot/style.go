@@ -20,6 +20,8 @@ const (
 type script interface {
 	// boot reads the variables; running is the slot that runs.
 	boot(env variables, running string) (board.Boot, error)
+	// sets tells whether arm of slot sets the variable of this name.
+	sets(name, running, slot string) bool
 	// The acts edit the variables; those to be written are written in one go.
 	markUnbootable(env *variables, running, slot string) error
 	arm(env *variables, running, slot string) error

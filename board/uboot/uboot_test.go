@@ -75,6 +75,11 @@ func TestContract(t *testing.T) {
 				}
 				if kind.style == BootCount {
 					h.OwnVariables = append(h.OwnVariables, "slot", "slot_hex")
+					h.Armed = []board.Variable{{Name: "slot", Value: o.Slots[1].BootName}, {Name: "upgrade_available", Value: "1"},
+						{Name: "bootcount", Value: "0"}, {Name: "bootlimit", Value: "3"}}
+				} else {
+					h.Armed = []board.Variable{{Name: "BOOT_ORDER", Value: o.Slots[1].BootName + " " + o.Slots[0].BootName},
+						{Name: leftVariable(o.Slots[1].BootName), Value: "3"}, {Name: leftVariable(o.Slots[0].BootName), Value: "3"}}
 				}
 				if len(kind.copies) == 2 {
 					h.DamageEnv = m.Damage

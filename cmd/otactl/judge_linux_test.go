@@ -446,7 +446,7 @@ func (p places) rules(t *testing.T, keys *keyring, box []string, second bool) in
 // anyVariables takes all.
 type anyVariables struct{}
 
-func (anyVariables) Check(string) error                                  { return nil }
+func (anyVariables) Check(string, swu.Variable) error                    { return nil }
 func (anyVariables) Stage(context.Context, string, []swu.Variable) error { return nil }
 
 // fileSlot is a slot in a file.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,13 @@ func openAround(cfg *config.Config, b board.Board) (install.Around, error) {
 // bootEnv is the board's variables as the engine sees them.
 type bootEnv struct{ board board.Variables }
 
-func (e bootEnv) Check(name string) error { return e.board.CheckVariable(name) }
+func (e bootEnv) Check(slot string, change swu.Variable) error {
+	err := e.board.CheckVariable(slot, board.Variable{Name: change.Name, Value: change.Value})
+	if err != nil && !errors.Is(err, board.ErrVariable) { // the board could not tell; the artifact may be good
+		return ota.NewTransient(ota.CodeBootEnvironment, fmt.Errorf("cannot check variable %q: %w", change.Name, err))
+	}
+	return err
+}
 
 func (e bootEnv) Stage(ctx context.Context, slot string, changes []swu.Variable) error {
 	list := make([]board.Variable, 0, len(changes))

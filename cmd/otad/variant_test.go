@@ -25,7 +25,7 @@ const withBootEnv = `software = { version = "2"; hardware-compatibility = ["#RE:
 	bootenv: ( { name = "NAME"; value = "new = 1"; }, { name = "gone"; value = ""; } ); }`
 
 // The variables of an artifact are in U-Boot's environment with the armed slot,
-// where Debian's fw_printenv finds them, and those of the boot script are refused.
+// where Debian's fw_printenv finds them, and those of the boot script are refused, unless they only repeat what otad writes.
 func TestBootEnvOnUBoot(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -40,12 +40,15 @@ func TestBootEnvOnUBoot(t *testing.T) {
 		}
 		b.otad("install", "own.swu", "--yes").want(cli.Failed, name, words)
 	}
-	b.write("2.swu", described(t, authority(), strings.Replace(withBootEnv, "NAME", "splash", 1), two))
+	// As made for SWUpdate: it arms the slot itself, in the words of the boot script.
+	alsoArms := strings.NewReplacer("NAME", "splash", `{ name = "gone"`,
+		`{ name = "BOOT_ORDER"; value = "B A"; }, { name = "BOOT_B_LEFT"; value = "3"; }, { name = "ustate"; value = "1"; }, { name = "gone"`)
+	b.write("2.swu", described(t, authority(), alsoArms.Replace(withBootEnv), two))
 	b.otad("install", "2.swu", "--yes").want(cli.RebootNeeded)
 	printenv := find(t, "fw_printenv")
 	out, err := exec.Command(printenv, "-c", filepath.Join(m.Root, "etc/fw_env.config")).CombinedOutput()
 	must(t, err)
-	for _, line := range []string{"splash=new = 1\n", "BOOT_ORDER=B A\n"} {
+	for _, line := range []string{"splash=new = 1\n", "ustate=1\n", "BOOT_ORDER=B A\n", "BOOT_B_LEFT=3\n"} {
 		if !strings.Contains(string(out), line) {
 			t.Errorf("fw_printenv lacks %q:\n%s", line, out)
 		}

@@ -60,9 +60,10 @@ type Directory struct {
 
 // Variables keeps what an artifact sets for the bootloader.
 type Variables interface {
-	// Check refuses a variable that is not an artifact's to set, such as one
-	// by which the board chooses the slot. It says why.
-	Check(name string) error
+	// Check refuses a change that is not an artifact's to make, such as of a
+	// variable by which the board chooses the slot. It says why; a [ota.Fault]
+	// keeps its class.
+	Check(slot string, change swu.Variable) error
 	// Stage keeps the changes durably and in place of all staged before. They
 	// take effect with the act that arms the slot, never without it.
 	Stage(ctx context.Context, slot string, changes []swu.Variable) error
@@ -214,6 +215,9 @@ func (p *Plan) plainBytes(image swu.Image) int64 {
 // checkVariables refuses what the box does not take.
 func (p *Plan) checkVariables() error {
 	refuse := func(v swu.Variable, cause error) error {
+		if f := (*ota.Fault)(nil); errors.As(cause, &f) {
+			return cause
+		}
 		return ota.NewPermanent(ota.CodeArtifactUnsupported,
 			fmt.Errorf("cannot set variable %q, as line %d asks: %w", v.Name, v.Line, cause))
 	}
@@ -224,7 +228,7 @@ func (p *Plan) checkVariables() error {
 		case p.slot.target == nil:
 			return refuse(v, errors.New("bootenv counts with the arming of the slot, and there is no image for the slot"))
 		}
-		if err := p.around.BootEnv.Check(v.Name); err != nil {
+		if err := p.around.BootEnv.Check(p.slot.target.Name, v); err != nil {
 			return refuse(v, err)
 		}
 	}

@@ -60,8 +60,8 @@ type variables struct {
 	err    error
 }
 
-func (*variables) Check(name string) error {
-	if strings.HasPrefix(name, "BOOT_") {
+func (*variables) Check(slot string, v swu.Variable) error {
+	if v.Value != slot && strings.HasPrefix(v.Name, "BOOT_") {
 		return errors.New("the board chooses the slot by it")
 	}
 	return nil
@@ -226,7 +226,7 @@ func TestAroundRefuses(t *testing.T) {
 		{"a script", "", script, nothing, ota.CodeArtifactUnsupported},
 		{"bootenv", "", `bootenv = ( { name = "a"; value = "b"; } );`, nothing, ota.CodeArtifactUnsupported},
 		{"vars", "", `vars = ( { name = "a"; value = "b"; } );`, nothing, ota.CodeArtifactUnsupported},
-		{"a variable of the board", "", `bootenv = ( { name = "BOOT_ORDER"; value = "b"; } );`, nil, ota.CodeArtifactUnsupported},
+		{"a variable of the board", "", `bootenv = ( { name = "BOOT_ORDER"; value = "a"; } );`, nil, ota.CodeArtifactUnsupported},
 		{"trust that is no certificate", "", file(`path = "ca.pem"; device = "trust";`), nil, ota.CodeArtifactUnsupported},
 		{"trust in a subdirectory", "", file(`path = "a/ca.pem"; device = "trust";`), nil, ota.CodeArtifactUnsupported},
 		{"trust that hides", "", file(`path = ".ca.pem"; device = "trust";`), nil, ota.CodeArtifactUnsupported},
