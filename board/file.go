@@ -15,6 +15,7 @@ type File struct {
 	durable.File
 	size   int64
 	active bool
+	behind behind
 }
 
 // OpenFile opens the slot at path. The active one is opened for reading only
@@ -32,7 +33,8 @@ func OpenFile(fsys durable.FS, path string, active bool) (Medium, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot examine %q: %w", path, err), f.Close())
 	}
-	return &File{File: f, size: size, active: active}, nil
+	pages, _ := f.(durable.Pages)
+	return &File{File: f, size: size, active: active, behind: behind{pages: pages}}, nil
 }
 
 // FileSize is the capacity of the slot at path.
@@ -47,7 +49,9 @@ func FileSize(fsys durable.FS, path string) (int64, error) {
 // Size implements [Medium].
 func (f *File) Size() int64 { return f.size }
 
-// WriteAt refuses the active slot, and to make a slot in a file longer.
+// WriteAt refuses the active slot, and to make a slot in a file longer. Few MiB
+// of what was written are dirty at a time: it waits for those before. It is for
+// one goroutine.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if f.active {
 		return 0, fmt.Errorf("cannot write %q: %w", f.Name(), ErrActiveSlot)
@@ -55,5 +59,9 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > f.size-int64(len(p)) {
 		return 0, fmt.Errorf("cannot write %q: %d bytes at %d pass its end at %d", f.Name(), len(p), off, f.size)
 	}
-	return f.File.WriteAt(p, off)
+	n, err := f.File.WriteAt(p, off)
+	if err == nil {
+		err = f.behind.wrote(off, int64(n))
+	}
+	return n, err
 }

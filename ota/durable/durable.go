@@ -51,6 +51,17 @@ type File interface {
 	DropCache() error
 }
 
+// Pages is the optional power of a [File] over the page cache behind it: to
+// have a range written early, so that little is dirty at any time. It promises
+// nothing; Sync does.
+type Pages interface {
+	// StartWrite starts writing a range to the medium and does not wait.
+	StartWrite(off, length int64) error
+	// Settle waits until a range was written and lets go of its pages. Its error
+	// is not told again by Sync.
+	Settle(off, length int64) error
+}
+
 // OS is the operating system's file system.
 var OS FS = osFS{}
 
@@ -90,7 +101,9 @@ func (osFS) SyncDir(name string) error {
 
 type osFile struct{ *os.File }
 
-func (f osFile) DropCache() error { return dropCache(f.File) }
+func (f osFile) DropCache() error                   { return dropCache(f.File) }
+func (f osFile) StartWrite(off, length int64) error { return StartWrite(f.File, off, length) }
+func (f osFile) Settle(off, length int64) error     { return Settle(f.File, off, length) }
 
 // WriteFile replaces name by data as a whole: after a power cut there is the
 // old content or the new one, never a mix and never an empty file.

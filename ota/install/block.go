@@ -39,8 +39,8 @@ func newBlockWriter(slot Slot, offset int64, skipEqual bool) (*blockWriter, erro
 	return w, nil
 }
 
-// pacedBytes bounds the dirty pages: the medium takes them in steady portions
-// and playback keeps its memory.
+// pacedBytes bounds the dirty pages of a slot that does not do so by itself, and
+// what an interrupted install has to write again.
 const pacedBytes = 16 << 20
 
 // sum takes data into the digests.

@@ -63,11 +63,11 @@ func (s *staged) grew(n int64) (windowDone bool, err error) {
 	if s.storedBytes-s.pacedBytes < windowBytes {
 		return false, nil
 	}
-	if err := writeBack(s.file, s.pacedBytes, s.storedBytes-s.pacedBytes); err != nil {
+	if err := durable.StartWrite(s.file, s.pacedBytes, s.storedBytes-s.pacedBytes); err != nil {
 		return false, err
 	}
 	if s.pacedBytes > s.settledBytes { // a length of 0 would mean "to the end"
-		if err := settle(s.file, s.settledBytes, s.pacedBytes-s.settledBytes); err != nil {
+		if err := durable.Settle(s.file, s.settledBytes, s.pacedBytes-s.settledBytes); err != nil {
 			return false, err
 		}
 	}
@@ -81,7 +81,7 @@ func (s *staged) sync() error {
 	if err := s.file.Sync(); err != nil {
 		return err
 	}
-	if err := dropCache(s.file, s.settledBytes, s.storedBytes-s.settledBytes); err != nil {
+	if err := durable.DropRange(s.file, s.settledBytes, s.storedBytes-s.settledBytes); err != nil {
 		return err
 	}
 	s.settledBytes, s.pacedBytes = s.storedBytes, s.storedBytes

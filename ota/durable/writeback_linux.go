@@ -1,4 +1,4 @@
-package download
+package durable
 
 import (
 	"errors"
@@ -7,23 +7,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeBack starts writing a range to the medium and does not wait.
-func writeBack(f *os.File, off, length int64) error {
+// StartWrite starts writing a range to the medium and does not wait.
+func StartWrite(f *os.File, off, length int64) error {
 	return tolerate(f, unix.SyncFileRange(int(f.Fd()), off, length, unix.SYNC_FILE_RANGE_WRITE))
 }
 
-// settle waits until a range was written and lets go of its pages. Its error
+// Settle waits until a range was written and lets go of its pages. Its error
 // matters: it takes the write-back error away from a later fsync.
-func settle(f *os.File, off, length int64) error {
+func Settle(f *os.File, off, length int64) error {
 	const wait = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	if err := tolerate(f, unix.SyncFileRange(int(f.Fd()), off, length, wait)); err != nil {
 		return err
 	}
-	return dropCache(f, off, length)
+	return DropRange(f, off, length)
 }
 
-// dropCache lets go of clean pages of a range.
-func dropCache(f *os.File, off, length int64) error {
+// DropRange lets go of clean pages of a range.
+func DropRange(f *os.File, off, length int64) error {
 	return tolerate(f, unix.Fadvise(int(f.Fd()), off, length, unix.FADV_DONTNEED))
 }
 
