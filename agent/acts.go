@@ -415,6 +415,9 @@ func badOffer(rec ota.Record, now time.Time) ota.BadOffer {
 	if bad.NeedBytes > 0 {
 		return bad // until there is room
 	}
+	if bad.Code == ota.CodeDeclined {
+		bad.VersionCode = rec.Offer.VersionCode
+	}
 	if bad.Code == ota.CodeNoAnswer {
 		bad.Until = now // it is not bad: it may be asked about again
 		return bad

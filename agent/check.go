@@ -84,7 +84,7 @@ func (a *Agent) checkDone(ctx context.Context, c checked) {
 
 // accept starts an update from an offer.
 func (a *Agent) accept(ctx context.Context, c checked) error {
-	if bad, is := a.box.IsBad(c.offer.Key(), a.Clock.Now()); is && !a.roomFor(bad) {
+	if bad, is := a.box.Forbids(c.offer, a.Clock.Now()); is && !a.roomFor(bad) {
 		switch {
 		case c.person:
 		case bad.Code == ota.CodeNothing:
@@ -93,7 +93,7 @@ func (a *Agent) accept(ctx context.Context, c checked) error {
 			return ota.NewRefused(ota.CodeBadOffer, fmt.Errorf("cannot accept version %d: it failed before: %s", c.offer.VersionCode, bad.Text)).
 				WithHint("`otad upgrade` tries it again")
 		}
-		box := a.box.Forget(c.offer.Key())
+		box := a.box.Forget(bad.Key)
 		if err := a.Journal.Commit(journal.Change{Box: &box}); err != nil {
 			return err
 		}

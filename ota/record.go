@@ -208,6 +208,9 @@ type BadOffer struct {
 	Until time.Time `json:"until,omitzero"` // zero: until the offer changes or a person says so
 	// NeedBytes lifts the ban as soon as so much is free; 0: space was not the matter.
 	NeedBytes int64 `json:"need_bytes,omitempty"`
+	// VersionCode of an offer that was declined: the viewer said no to what it
+	// brings, from whichever place. 0: unknown, or not declined.
+	VersionCode int64 `json:"version_code,omitempty"`
 }
 
 // Box is what otad remembers beyond one update.
@@ -269,6 +272,20 @@ func (b Box) Forget(key string) Box {
 func (b Box) IsBad(key string, now time.Time) (BadOffer, bool) {
 	for _, bad := range b.Bad {
 		if bad.Key == key && (bad.Until.IsZero() || now.Before(bad.Until)) {
+			return bad, true
+		}
+	}
+	return BadOffer{}, false
+}
+
+// Forbids returns the entry that forbids an offer at now: that of its key, or
+// of an offer that was declined and that it is not newer than.
+func (b Box) Forbids(o Offer, now time.Time) (BadOffer, bool) {
+	if bad, is := b.IsBad(o.Key(), now); is {
+		return bad, true
+	}
+	for _, bad := range b.Bad {
+		if o.VersionCode > 0 && o.VersionCode <= bad.VersionCode {
 			return bad, true
 		}
 	}
