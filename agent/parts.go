@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"fmt"
 
 	"otad/board"
+	"otad/ota"
 	"otad/ota/install"
 )
 
@@ -43,4 +45,36 @@ func (a *Agent) forbidden(ctx context.Context, slot board.Slot) ([]string, error
 		names = append(names, p.Device)
 	}
 	return names, nil
+}
+
+// partsStillThere is stillThere for the parts of the slot: a kernel of another
+// system beside it is no system to go back to.
+func (a *Agent) partsStillThere(ctx context.Context, rec ota.Record) error {
+	around, err := a.around(ctx, rec.ToSlot)
+	if err != nil {
+		return err
+	}
+	for _, part := range around.Targets {
+		image, known := rec.Image.Part(part.Name)
+		if !known {
+			return ota.NewPermanent(ota.CodeNoWayBack, fmt.Errorf("cannot go back: what was installed in part %q of slot %q is not known", part.Name, rec.ToSlot)).
+				WithHint("an older otad installed it; install the older version anew")
+		}
+		if err := a.partStillThere(ctx, around, part.Name, image); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *Agent) partStillThere(ctx context.Context, around install.Around, name string, image ota.Image) error {
+	medium, err := around.OpenTarget(ctx, name)
+	if err != nil {
+		return boardFault(err)
+	}
+	defer medium.Close()
+	if err := install.ReadBack(ctx, medium, image, a.installProgress); err != nil {
+		return fmt.Errorf("part %q: %w", name, err)
+	}
+	return nil
 }

@@ -148,6 +148,9 @@ func (a *Agent) stillThere(ctx context.Context, rec ota.Record) error {
 		return nil // otad did not install it: its trial will tell
 	}
 	err = install.ReadBack(ctx, slot, rec.Image, a.installProgress)
+	if err == nil {
+		err = a.partsStillThere(ctx, rec)
+	}
 	if f := ota.FaultOf(err); f != nil && f.Code == ota.CodeReadback {
 		return ota.NewPermanent(ota.CodeNoWayBack, fmt.Errorf("cannot go back: slot %q does not hold what was installed there: %w", rec.ToSlot, err)).
 			WithHint("a system that is mounted for writing changes its slot; install the older version anew")

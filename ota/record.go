@@ -109,6 +109,9 @@ type Image struct {
 	SHA256    string `json:"sha256,omitempty"`  // of the bytes written to the slot, hex
 	SizeBytes int64  `json:"size_bytes,omitempty"`
 	Signer    string `json:"signer,omitempty"` // common name of the signing certificate
+	// Parts are those of the slot beyond its first medium, see WithPart: text, so
+	// that a record can be compared.
+	Parts string `json:"parts,omitempty"`
 }
 
 // Consent is the viewer's answer.

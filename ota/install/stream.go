@@ -58,7 +58,7 @@ type place struct {
 type Landed struct {
 	Offset int64           // where the transfer can go on
 	Point  ota.StreamPoint // where the writing can go on
-	Image  ota.Image       // of the slot, once it is done
+	Image  ota.Image       // of the slot, once it is done, and of its parts that are
 }
 
 // maxHeldBytes bounds what is kept in memory.
@@ -289,6 +289,7 @@ func (s *Streaming) land(ctx context.Context, w work, e swu.Entry, from ota.Stre
 	case w.target.Name == s.plan.slot.target.Name:
 		image, err := s.landImage(ctx, w, e, s.slot, from, skipEqual)
 		if err == nil {
+			image.Parts = s.image.Parts // those that came before
 			s.image = image
 		}
 		return err
@@ -302,7 +303,11 @@ func (s *Streaming) land(ctx context.Context, w work, e swu.Entry, from ota.Stre
 	if err != nil {
 		return err
 	}
-	return ReadBack(ctx, medium, image, func(Stage, int64, int64) {})
+	if err := ReadBack(ctx, medium, image, func(Stage, int64, int64) {}); err != nil {
+		return err
+	}
+	s.image = s.image.WithPart(w.target.Name, image)
+	return nil
 }
 
 // landFile puts a file into its place. A single file is written aside and gets

@@ -40,9 +40,11 @@ func (p *Plan) write(ctx context.Context, slot Slot, skipEqual bool, progress Pr
 		}
 	}
 	for _, w := range p.others {
-		if err := p.writeOther(ctx, w, skipEqual, bar); err != nil {
+		part, err := p.writeOther(ctx, w, skipEqual, bar)
+		if err != nil {
 			return ota.Image{}, err
 		}
+		image = image.WithPart(w.target.Name, part)
 	}
 	for _, w := range p.files {
 		if err := p.putFile(ctx, w); err != nil {
@@ -81,17 +83,17 @@ func (p *Plan) stageVariables(ctx context.Context) error {
 }
 
 // writeOther fills a further target and reads it back.
-func (p *Plan) writeOther(ctx context.Context, w work, skipEqual bool, bar *bar) error {
+func (p *Plan) writeOther(ctx context.Context, w work, skipEqual bool, bar *bar) (ota.Image, error) {
 	medium, err := p.around.OpenTarget(ctx, w.target.Name)
 	if err != nil {
-		return boardFault("open", err)
+		return ota.Image{}, boardFault("open", err)
 	}
 	defer medium.Close()
 	image, err := p.writeImage(ctx, w, medium, skipEqual, bar)
 	if err != nil {
-		return err
+		return ota.Image{}, err
 	}
-	return ReadBack(ctx, medium, image, func(Stage, int64, int64) {})
+	return image, ReadBack(ctx, medium, image, func(Stage, int64, int64) {})
 }
 
 // writeImage fills a target with an image and syncs it. What it returns
