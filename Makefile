@@ -117,6 +117,10 @@ crash: ## cut the power at every durable call of an update, in every way (about 
 kill: ## kill the real otad at random instants of 300 updates, on three boards (about five minutes)
 	KILL_ROUNDS=100 $(GO) test -count=1 -timeout 60m -v -run '^TestKillRounds' ./cmd/otad
 
+.PHONY: stampede
+stampede: ## 2,000 boxes, a mosquitto that dies, and two commands: how many requests a second (under a minute)
+	$(GO) test -count=1 -v -run '^TestNoStampede' ./cmd/otactl
+
 .PHONY: clean
 clean: ## remove what was made
 	rm -rf bin .lab
