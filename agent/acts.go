@@ -38,7 +38,7 @@ func (a *Agent) perform(ctx context.Context, act ota.Act) {
 	case ota.ActSettle:
 		a.settle(ctx)
 	case ota.ActDownload:
-		a.try(ctx, a.download)
+		a.try(ctx, a.unlessMetered(a.download))
 	case ota.ActInstall:
 		a.try(ctx, a.install)
 	case ota.ActArm:
