@@ -70,6 +70,9 @@ func (a *Agent) show() {
 				Consent: a.rec.Consent, AskedAt: optional(a.rec.Wait.AskedAt), Deferrals: a.rec.Wait.Deferral.Count,
 				To: ota.Version{Code: a.rec.Offer.VersionCode, Name: a.rec.Offer.VersionName}}
 		}
+		if s.Update == nil && s.Why != "" { // what waited has ended
+			s.Why, s.Reason, s.GoesOn = "", "", nil
+		}
 		s.CheckAt, s.Checked = nil, optional(a.box.CheckAt)
 		if a.Poll && a.rec.Phase == ota.PhaseIdle {
 			s.CheckAt = optional(a.nextCheck.wall)

@@ -71,7 +71,7 @@ func TestViewerDecides(t *testing.T) {
 	sys := system{code: 3}
 	url, _ := w.site.serve("3.swu", sys.artifact(t))
 	w.site.offerAs(ota.UpgradePrompt, 3, url)
-	o.state(func(s report.State) bool { return s.Why == "consent" && s.Update.To.Code == 3 })
+	o.state(func(s report.State) bool { return s.Why == "consent" && s.Update != nil && s.Update.To.Code == 3 })
 	w.onScreen(`"MayDefer":true`)
 	w.answer("defer 1s")
 	o.state(func(s report.State) bool { return s.Why == "deferred" && s.Update.Deferrals == 1 && s.GoesOn != nil })
