@@ -29,7 +29,7 @@ demo: build ## a box goes from version 1 to 2, rolls back from 3, refuses 4 (und
 
 .PHONY: test
 test: ## all tests, with the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 10m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
 .PHONY: check
 check: ## format, vet, staticcheck, and shellcheck where it is
