@@ -157,14 +157,11 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cannot examine artifact: %w", err)
 	}
-	target, copyName, err := a.target(ctx)
+	rules, err := a.rules(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := a.rules(ctx, rec, target, copyName)
-	if err != nil {
-		return nil, err
-	}
+	target := rules.Target
 	plan, err := install.Open(ctx, f, info.Size(), rules, a.installProgress)
 	if err != nil {
 		return nil, err
@@ -194,7 +191,11 @@ func (a *Agent) put(ctx context.Context, plan *install.Plan, slot string, write 
 }
 
 // rules are what an artifact is held to.
-func (a *Agent) rules(ctx context.Context, rec ota.Record, target install.Target, copyName string) (install.Rules, error) {
+func (a *Agent) rules(ctx context.Context, rec ota.Record) (install.Rules, error) {
+	target, copyName, err := a.target(ctx)
+	if err != nil {
+		return install.Rules{}, err
+	}
 	trust, err := a.Trust()
 	if err != nil {
 		return install.Rules{}, err

@@ -55,11 +55,7 @@ func (a *Agent) mayStream() bool {
 
 // stream fills the idle slot with an artifact as it comes in.
 func (a *Agent) stream(ctx context.Context, rec ota.Record) (ota.Event, error) {
-	target, copyName, err := a.target(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rules, err := a.rules(ctx, rec, target, copyName)
+	rules, err := a.rules(ctx, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +65,7 @@ func (a *Agent) stream(ctx context.Context, rec ota.Record) (ota.Event, error) {
 	}
 	defer in.Close()
 	from := install.Landed{Offset: rec.Download.SyncedBytes, Point: rec.Stream, Image: rec.Image}
-	if !in.Resumed() || rec.ToSlot != target.Name {
+	if !in.Resumed() || rec.ToSlot != rules.Target.Name {
 		from = install.Landed{}
 		if rec.Stream != (ota.StreamPoint{}) {
 			// Withdrawn before the slot changes under it.

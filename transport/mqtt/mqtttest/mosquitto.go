@@ -154,19 +154,28 @@ func (m *Mosquitto) writePasswords() error {
 func (m *Mosquitto) start() error {
 	cmd := exec.Command(m.program, "-c", m.dir+"/mosquitto.conf")
 	cmd.Stdout, cmd.Stderr = &m.log, &m.log
-	if err := cmd.Start(); err != nil {
-		return err
+	exited, err := launch(cmd, m.addr)
+	if exited != nil {
+		m.cmd, m.exited = cmd, exited
 	}
-	exited := make(chan struct{})
-	m.cmd, m.exited = cmd, exited
-	go func() {
-		cmd.Wait()
-		close(exited)
-	}()
-	if err := waitFor(m.addr, exited); err != nil {
+	if err != nil {
 		return fmt.Errorf("%w; it said: %s", err, m.Log())
 	}
 	return nil
+}
+
+// launch starts a broker and waits until it listens at addr. exited is closed
+// when it has ended; nil when it was never started.
+func launch(cmd *exec.Cmd, addr string) (exited chan struct{}, err error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	exited = make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // it is killed
+		close(exited)
+	}()
+	return exited, waitFor(addr, exited)
 }
 
 // find looks for a program in the path and where Debian puts daemons.

@@ -104,16 +104,11 @@ func (n *NATS) Start(i int) error {
 	node := n.nodes[i]
 	cmd := exec.Command(n.program, "-c", node.config)
 	cmd.Stdout, cmd.Stderr = &node.log, &node.log
-	if err := cmd.Start(); err != nil {
-		return err
+	exited, err := launch(cmd, node.mqtt)
+	if exited != nil {
+		node.cmd, node.exited = cmd, exited
 	}
-	exited := make(chan struct{})
-	node.cmd, node.exited = cmd, exited
-	go func() {
-		_ = cmd.Wait() // it is killed
-		close(exited)
-	}()
-	if err := waitFor(node.mqtt, exited); err != nil {
+	if err != nil {
 		return fmt.Errorf("%s: %w; it said: %s", node.name, err, node.log.String())
 	}
 	return nil
