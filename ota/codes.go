@@ -23,6 +23,7 @@ const (
 	CodeFirmwareHTML     Code = "firmware-html"      // a web page where the artifact should be: captive portal, error page
 	CodeFirmwareChanged  Code = "firmware-changed"   // the file changed while it was fetched, again and again
 	CodeFirmwareTooLarge Code = "firmware-too-large" // larger than the configured or sensible bound
+	CodeFirmwareNoRanges Code = "firmware-no-ranges" // the server of a delta has no ranges, and the whole is too dear
 	CodeDownloadHTTP     Code = "download-http"      // an HTTP answer that is no success (5xx, 4xx other than the above)
 	CodeDownloadNetwork  Code = "download-network"   // connection refused, reset, closed early, TLS trouble
 	CodeDownloadStalled  Code = "download-stalled"   // slower than the low-speed limit for too long

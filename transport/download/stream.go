@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"otad/ota"
-	"otad/ota/pace"
 )
 
 const (
@@ -20,8 +19,6 @@ const (
 	pieceBytes = 64 << 10
 	// skipBytes are rather read than skipped by another request.
 	skipBytes = 256 << 10
-	// forgiveBytes of progress forgive the failures before.
-	forgiveBytes = 256 << 10
 )
 
 // Stream is a file that is read from front to back and not stored. A
@@ -29,23 +26,14 @@ const (
 // byte, if the server still has the same content by a strong validator. Use it
 // from one goroutine; Close may come from any.
 type Stream struct {
-	a      *attempt // the request, its rules for answers, and what is known of the content
-	ctx    context.Context
-	cancel context.CancelFunc
-	again  func(ctx context.Context, failures int, cause *ota.Fault) error
-
+	line
 	begun    bool  // an answer was accepted
 	resumed  bool  // the content is that of the checkpoint
 	at       int64 // the next byte to hand out
 	pieces   int64 // requests that begin before this offset ask for a piece
-	resp     *http.Response
-	cut      context.CancelCauseFunc // of the connection
-	why      context.Context         // of the connection
-	next     int64                   // the byte that the body gives next
-	end      int64                   // behind its last one; 0 while unknown
-	failures int                     // in a row
-	gained   int64                   // bytes since the last of them
-	err      error                   // that ended the reading
+	next     int64 // the byte that the body gives next
+	end      int64 // behind its last one; 0 while unknown
+	err      error // that ended the reading
 	reported time.Time
 }
 
@@ -66,12 +54,10 @@ func (f *Fetcher) Stream(ctx context.Context, r Request, again func(ctx context.
 	if u, err := url.Parse(r.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, ota.NewPermanent(ota.CodeOfferBad, fmt.Errorf("cannot download %q: not an absolute http or https URL", redact(r.URL)))
 	}
-	s := &Stream{again: again, a: &attempt{f: f, r: r, object: redact(r.URL), file: new(staged), pace: pace.Pace{Limit: f.opt.Limit},
-		point: Checkpoint{URL: r.URL, Changes: r.From.Changes}}}
+	s := &Stream{line: f.newLine(ctx, r, again)}
 	if from := r.From; from.URL == r.URL && from.SyncedBytes > 0 && from.Validator != "" {
 		s.a.point, s.pieces = from, from.SyncedBytes
 	}
-	s.ctx, s.cancel = context.WithCancel(ctx)
 	for {
 		err := s.connect()
 		if err == nil {
@@ -100,12 +86,6 @@ func (s *Stream) Checkpoint(offset int64) Checkpoint {
 		c.SyncedBytes = 0
 	}
 	return c
-}
-
-// Close ends the reading, also one that waits.
-func (s *Stream) Close() error {
-	s.cancel()
-	return nil
 }
 
 // SkipTo moves on to an offset that lies ahead.
@@ -168,9 +148,7 @@ func (s *Stream) read(p []byte) (int, error) {
 		s.at = s.next
 	}
 	if n > 0 {
-		if s.gained += int64(n); s.gained >= forgiveBytes {
-			s.failures = 0
-		}
+		s.gain(n)
 		return n, s.paced(n)
 	}
 	switch {
@@ -182,10 +160,8 @@ func (s *Stream) read(p []byte) (int, error) {
 		return 0, nil
 	case err == io.EOF:
 		return 0, io.ErrUnexpectedEOF
-	case err != nil && errors.Is(context.Cause(s.why), errStalled):
-		return 0, errStalled
 	}
-	return 0, err
+	return 0, s.stalled(err)
 }
 
 // paced keeps to the rate and tells the progress.
@@ -199,38 +175,10 @@ func (s *Stream) paced(n int) error {
 
 // failed waits for another attempt, or says why there is none.
 func (s *Stream) failed(err error) error {
-	if s.ctx.Err() != nil {
-		return fmt.Errorf("cannot download %q: %w", s.a.object, context.Cause(s.ctx))
+	if s.begun && s.a.point.Validator == "" && s.at > 0 && s.ctx.Err() == nil {
+		return s.a.classed(err) // nothing would show that the rest belongs to it
 	}
-	err = s.a.classed(err)
-	fault := ota.FaultOf(err)
-	s.failures++
-	s.gained = 0
-	if fault.Class != ota.Transient || errors.Is(err, errRestart) {
-		return err
-	}
-	if s.begun && s.a.point.Validator == "" && s.at > 0 {
-		return err // nothing would show that the rest belongs to it
-	}
-	s.a.f.opt.Logger.Info("transfer broke", "url", s.a.object, "at", s.at, "failures", s.failures, "cause", scrub(err))
-	if gaveUp := s.again(s.ctx, s.failures, fault); gaveUp != nil {
-		if s.ctx.Err() != nil {
-			return fmt.Errorf("cannot download %q: %w", s.a.object, context.Cause(s.ctx))
-		}
-		return err
-	}
-	return nil
-}
-
-// hangUp gives the connection back.
-func (s *Stream) hangUp() {
-	if s.resp == nil {
-		return
-	}
-	s.a.watch.stop()
-	s.cut(nil)
-	s.resp.Body.Close()
-	s.resp = nil
+	return s.line.failed(err, s.at)
 }
 
 // errRestart: what was read belongs to other content than what would follow.
@@ -238,23 +186,15 @@ var errRestart = errors.New("the file changed while it was fetched")
 
 // connect asks for what comes next and takes the answer.
 func (s *Stream) connect() error {
-	why, cut := context.WithCancelCause(s.ctx)
-	s.a.watch = newWatch(s.a.f.opt.LowSpeedBytes, s.a.f.opt.LowSpeedTime, cut)
-	resp, err := s.answer(why, s.at)
-	if errors.Is(err, errMisfit) {
-		s.a.f.opt.Logger.Info("cannot go on by range", "url", s.a.object, "at", s.at, "cause", scrub(err))
-		resp, err = s.answer(why, -1)
-	}
-	if err != nil {
-		s.a.watch.stop()
-		if errors.Is(context.Cause(why), errStalled) {
-			err = errStalled
+	return s.open(func(why context.Context) (*http.Response, error) {
+		resp, err := s.answer(why, s.at)
+		if errors.Is(err, errMisfit) {
+			s.a.f.opt.Logger.Info("cannot go on by range", "url", s.a.object, "at", s.at, "cause", scrub(err))
+			resp, err = s.answer(why, -1)
 		}
-		cut(nil)
-		return err
-	}
-	s.resp, s.cut, s.why, s.begun = resp, cut, why, true
-	return nil
+		s.begun = s.begun || err == nil
+		return resp, err
+	})
 }
 
 // answer asks, and takes what comes.
@@ -273,30 +213,20 @@ func (s *Stream) answer(ctx context.Context, offset int64) (*http.Response, erro
 // ask sends one GET and judges the head of the answer. A negative offset asks
 // for the whole, whatever is known.
 func (s *Stream) ask(ctx context.Context, offset int64) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.a.r.URL, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("User-Agent", s.a.f.opt.UserAgent)
-	req.Header.Set("Accept-Encoding", "identity")
-	ranged := offset > 0 || offset == 0 && s.pieces > 0
-	if ranged {
+	ranges := ""
+	if offset > 0 || offset == 0 && s.pieces > 0 {
 		last := ""
 		if offset < s.pieces {
 			last = strconv.FormatInt(offset+pieceBytes-1, 10)
 		}
-		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-"+last)
-		req.Header.Set("If-Range", s.a.point.Validator)
+		ranges = strconv.FormatInt(offset, 10) + "-" + last
 	}
-	s.a.watch.begin()
-	resp, err := s.a.f.client.Do(req)
-	s.a.watch.end(0)
-	s.a.watch.reset()
+	resp, err := s.get(ctx, ranges, s.a.point.Validator)
 	if err != nil {
 		return nil, err
 	}
 	asked := int64(0)
-	if ranged {
+	if ranges != "" {
 		asked = 1 // 206 and 416 make sense
 	}
 	if fault := s.a.refusal(resp, asked); fault != nil {

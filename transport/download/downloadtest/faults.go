@@ -16,6 +16,7 @@ type Faults struct {
 	// Ranges and validators.
 	NoRanges          bool // answer 200 to a range request, and do not advertise ranges
 	IgnoreRange       bool // answer 200 to a range request, although ranges are advertised
+	Many              Vice // of answers to several ranges
 	IgnoreIfRange     bool // answer 206 whatever the validator in If-Range is
 	WrongContentRange bool // answer 206 from a byte further on than asked for, and say so
 	NoValidators      bool // neither ETag nor Last-Modified

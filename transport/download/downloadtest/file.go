@@ -114,7 +114,14 @@ func (f *File) serve(w http.ResponseWriter, r *http.Request) {
 	if faults.NoRanges {
 		out = hide{out, "Accept-Ranges"}
 	}
+	several := severalOf(r, body.size)
+	if faults.Many == WholeOfMany && several != nil {
+		r.Header.Del("Range")
+		several = nil
+	}
 	switch {
+	case several != nil:
+		body.serveSeveral(several, faults.Many)
 	case faults.Endless:
 		body.size = 1 << 62
 		io.Copy(w, body) // until the client has had enough
