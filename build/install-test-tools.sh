@@ -9,6 +9,7 @@ swupdate:swupdate xz:xz-utils lz4:lz4
 fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat chromium:chromium
 nats-server:nats-server qemu-arm-static:qemu-user-static debootstrap:debootstrap dpkg-deb:dpkg shellcheck:shellcheck
 qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu mkimage:u-boot-tools
+qemu-system-x86_64:qemu-system-x86 grub-mkimage:grub-common /usr/lib/grub/i386-pc/boot.img:grub-pc-bin
 sgdisk:gdisk mkfs.vfat:dosfstools mcopy:mtools depmod:kmod"
 
 PATH=$PATH:/usr/sbin:/sbin
