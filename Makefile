@@ -41,9 +41,25 @@ check: ## format, vet, staticcheck, and shellcheck where it is
 	  elif [ -n "$$CI" ]; then echo "shellcheck is not installed" >&2; exit 1; fi
 	$(GO) mod verify
 
+# Where the firmware and the artifacts of the measurement are made (5 GB), how
+# often each row is run, and which ones, as a regular expression over `local NAME`
+# and `stream NAME`; the page is written when all are.
+BENCH_DIR ?= bin/bench
+ROUNDS    ?= 5
+ONLY      ?=
+
 .PHONY: bench
-bench: ## measure hot paths: hashing, unpacking, writing a slot, reading it back
-	$(GO) test -run '^$$' -bench . -benchmem ./ota/... ./transport/...
+bench: build bench-go ## otad beside the other installers of Debian (root, about a quarter of an hour): docs/benchmarks.md
+	build/bench/tools.sh
+	nice build/bench/firmware.sh $(BENCH_DIR)
+	$(GO) build -o bin/otad-bench ./build/bench
+	bin/otad-bench -dir $(BENCH_DIR) -rounds $(ROUNDS) -only '$(ONLY)' $(if $(ONLY),,-docs docs/benchmarks.md)
+
+.PHONY: bench-go
+bench-go: ## measure hot paths alone: hashing, unpacking, writing a slot, reading it back
+	@mkdir -p $(BENCH_DIR)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 100ms -count 6 ./ota/... ./board >$(BENCH_DIR)/go.txt
+	$(GO) tool benchstat $(BENCH_DIR)/go.txt | tee $(BENCH_DIR)/benchstat.txt
 
 # Every kind of box that we build for.
 TARGETS := arm,GOARM=5 arm,GOARM=6 arm,GOARM=7 arm64 mipsle,GOMIPS=softfloat riscv64 amd64

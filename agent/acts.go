@@ -255,6 +255,7 @@ func (a *Agent) fill(ctx context.Context, name string, write func(board.Medium) 
 		return ota.Image{}, boardFault(err)
 	}
 	defer slot.Close()
+	defer func() { a.stages.end(a.Log) }()
 	var image ota.Image
 	err = pace.Background(func() (err error) {
 		if image, err = write(a.paced(ctx, slot)); err != nil {
@@ -266,6 +267,7 @@ func (a *Agent) fill(ctx context.Context, name string, write func(board.Medium) 
 }
 
 func (a *Agent) installProgress(stage install.Stage, done, total int64) {
+	a.stages.at(a.Log, stage, done)
 	a.progress(string(stage), done, total, 0)
 }
 

@@ -135,6 +135,8 @@ type Agent struct {
 
 	audit auditor
 
+	stages stages // owned by the worker
+
 	// What others see; guarded by mu.
 	mu       sync.Mutex
 	state    report.State

@@ -102,6 +102,7 @@ func (a *Agent) fillFrom(ctx context.Context, in Incoming, rules install.Rules, 
 			MarkEvery: max(int64(a.Config.Download.Checkpoint), total/20),
 			Progress: func(stage install.Stage, done, total int64) {
 				rate := int64(float64(done-from.Offset) / max(time.Since(begun).Seconds(), 0.001))
+				a.stages.at(a.Log, stage, done)
 				a.progress(string(stage), done, total, rate)
 			},
 		})
