@@ -29,6 +29,7 @@ var level = map[string]int{
 	"transport/":  2,
 	"ota":         1,
 	"ota/swu":     1,
+	"ota/zck":     1,
 	"ota/policy":  1,
 	"ota/schema":  1,
 	"board":       1,
