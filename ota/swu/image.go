@@ -20,6 +20,7 @@ const (
 const (
 	TypeRaw         = "raw"         // an image: written to a device
 	TypeRawFile     = "rawfile"     // a file or an image: written to Path
+	TypeDelta       = "delta"       // an image: the payload is the header of a zchunk file, see [Delta]
 	TypeArchive     = "archive"     // a file or an image: a tar archive, unpacked below Path
 	TypeShellScript = "shellscript" // a script: run before and after the images
 	TypePreinstall  = "preinstall"  // a script: run before the images
@@ -29,7 +30,7 @@ const (
 // typesOf lists what each section may hold; the first is the default, but for
 // scripts, whose default in SWUpdate is Lua.
 var typesOf = map[string][]string{
-	SectionImages:  {TypeRaw, TypeRawFile, TypeArchive},
+	SectionImages:  {TypeRaw, TypeRawFile, TypeArchive, TypeDelta},
 	SectionFiles:   {TypeRawFile, TypeArchive},
 	SectionScripts: {TypeShellScript, TypePreinstall, TypePostinstall},
 }
@@ -52,7 +53,8 @@ type Image struct {
 	// DecompressedBytes and DecompressedSHA256 are of the bytes to be written:
 	// from the properties decompressed-size (decrypted-size where nothing is
 	// compressed) and decompressed-sha256, or those of the stored bytes when
-	// these are written as they are; -1 and empty when unknown.
+	// these are written as they are; -1 and empty when unknown. Of a delta they
+	// are of the whole image.
 	DecompressedBytes  int64
 	DecompressedSHA256 string
 	Line               int // in the description
@@ -62,6 +64,7 @@ type Image struct {
 	// installed component Name has this Version, or this or a newer one.
 	InstallIfDifferent, InstallIfHigher bool
 	Properties                          map[string]string // may be empty
+	Delta                               Delta             // of an image of type delta
 
 	ivt []byte // the initial vector; nil: the key file's
 }
@@ -79,13 +82,13 @@ func parseImage(section string, n *node) (Image, error) {
 			return image, lineError(Unsupported, c.line, "%q is not supported", name)
 		}
 	}
-	steps := []func(*node) error{image.readTexts, image.readEncrypted, image.readType, image.readNumbers, image.readProperties, image.readHash}
+	steps := []func(*node) error{image.readTexts, image.readEncrypted, image.readType, image.readNumbers, image.readProperties, image.readHash, image.readDelta}
 	for _, step := range steps {
 		if err := step(n); err != nil {
 			return image, err
 		}
 	}
-	if image.Compressed == "" && image.Encrypted == "" {
+	if image.Type != TypeDelta && image.Compressed == "" && image.Encrypted == "" {
 		image.DecompressedBytes, image.DecompressedSHA256 = image.SizeBytes, image.SHA256
 	}
 	return image, nil
@@ -174,14 +177,14 @@ func (i *Image) readProperties(n *node) (err error) {
 			i.Properties[c.name] = text
 		}
 	}
-	size := "decompressed-size"
+	size := propertyPlainBytes
 	if i.Compressed == "" && i.Encrypted != "" {
 		size = "decrypted-size"
 	}
 	if i.DecompressedBytes, err = properties.sizeOf(size); err != nil {
 		return err
 	}
-	if c := properties.child("decompressed-sha256"); c != nil {
+	if c := properties.child(propertyPlainSHA256); c != nil {
 		if i.DecompressedSHA256, err = parseHash(c); err != nil {
 			return err
 		}

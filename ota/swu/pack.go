@@ -37,6 +37,9 @@ type Payload struct {
 	// Devices maps the copies to their targets, "copy1" and "copy2"; a copy
 	// without one goes to the idle slot. SWUpdate needs both.
 	Devices map[string]string
+	// Delta is of a payload of Type delta, whose Stored.PlainBytes and
+	// PlainSHA256 are of the whole image.
+	Delta Delta
 }
 
 const (
@@ -160,15 +163,29 @@ func (p Payload) describe(mode string, asJSON bool) *node {
 	if p.Section == SectionFiles {
 		n.children = append(n.children, &node{kind: groupNode, name: "properties", children: []*node{textNode("create-destination", "true")}})
 	}
+	if p.Type == TypeDelta {
+		n.children = append(n.children, p.Delta.describe(p.otherDevice(mode), p.Stored))
+	}
 	if p.Stored.Compressed == "" {
 		return n
 	}
 	add("compressed", p.Stored.Compressed)
 	n.children = append(n.children, &node{kind: groupNode, name: "properties", children: []*node{
-		textNode("decompressed-size", strconv.FormatInt(p.Stored.PlainBytes, 10)),
-		textNode("decompressed-sha256", p.Stored.PlainSHA256),
+		textNode(propertyPlainBytes, strconv.FormatInt(p.Stored.PlainBytes, 10)),
+		textNode(propertyPlainSHA256, p.Stored.PlainSHA256),
 	}})
 	return n
+}
+
+// otherDevice is the target of the copy that is not written: what runs then, and
+// what SWUpdate copies chunks from. otad asks its board.
+func (p Payload) otherDevice(mode string) string {
+	for _, other := range packModes {
+		if other != mode {
+			return p.Devices[other]
+		}
+	}
+	return ""
 }
 
 func textNode(name, text string) *node { return &node{kind: stringNode, name: name, text: text} }
