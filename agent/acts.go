@@ -143,7 +143,7 @@ func (a *Agent) download(ctx context.Context, rec ota.Record) (ota.Event, error)
 // install verifies the staged artifact, then fills the idle slot.
 func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) {
 	if rec.Streamed {
-		return a.stream(ctx, rec)
+		return a.unlessMetered(a.stream)(ctx, rec)
 	}
 	f, err := a.FS.OpenFile(rec.File, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,10 +166,16 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 	if err != nil {
 		return nil, err
 	}
-	return a.put(ctx, plan, target.Name, func(slot board.Medium) (ota.Image, error) {
-		// The slot was the target before: an interrupted install goes on.
-		return plan.Write(ctx, slot, rec.ToSlot == target.Name, a.installProgress)
-	})
+	put := func(ctx context.Context, rec ota.Record) (ota.Event, error) {
+		return a.put(ctx, plan, target.Name, func(slot board.Medium) (ota.Image, error) {
+			// The slot was the target before: an interrupted install goes on.
+			return plan.Write(ctx, slot, rec.ToSlot == target.Name, a.installProgress)
+		})
+	}
+	if plan.Fetches() {
+		put = a.unlessMetered(put)
+	}
+	return put(ctx, rec)
 }
 
 // put lets write bring a verified artifact to where it goes.
@@ -204,6 +210,7 @@ func (a *Agent) rules(ctx context.Context, rec ota.Record) (install.Rules, error
 	if err != nil {
 		return install.Rules{}, err
 	}
+	around.Delta = a.delta(ctx, rec, target.Name)
 	return install.Rules{
 		Trust: trust, Around: around, UpdateTypes: a.Config.Install.UpdateTypes,
 		Selection: swu.Selection{Board: a.Config.Device.Model, Revision: a.Config.Device.Revision, Set: a.Config.Board.Set, Mode: copyName},

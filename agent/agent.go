@@ -76,6 +76,7 @@ type Parts struct {
 	Server    Server
 	Fetcher   Fetcher
 	Streamer  Streamer // nil: everything is staged
+	Piecer    Piecer   // nil: deltas are refused
 	// Trust reads whom to believe: it changes when an artifact brings an anchor.
 	Trust func() (*swu.Trust, error)
 	// Around is what artifacts may touch beyond the idle slot.
@@ -140,6 +141,7 @@ type Agent struct {
 	// What others see; guarded by mu.
 	mu       sync.Mutex
 	state    report.State
+	fetched  int64 // of a delta, by the attempt under way
 	watchers map[chan struct{}]struct{}
 }
 

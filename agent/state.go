@@ -62,7 +62,7 @@ func (a *Agent) show() {
 		s.Booted = a.bootReason
 		s.Floor, s.Last = a.box.Floor, a.box.Last
 		if s.Phase != a.rec.Phase {
-			s.Percent, s.Transfer, s.Stage = 0, nil, ""
+			s.Percent, s.Transfer, s.Stage, s.Delta = 0, nil, "", nil
 		}
 		s.Phase, s.Update = a.rec.Phase, nil
 		if a.rec.ID != "" {
@@ -94,6 +94,9 @@ func (a *Agent) progress(stage string, done, total, rate int64) {
 		s.Stage, s.Percent, s.Transfer = stage, report.Percent(done, total), nil
 		if done != 0 || total != 0 {
 			s.Transfer = report.TransferOf(done, total, rate)
+			if s.Delta != nil {
+				s.Transfer.FetchedBytes = a.fetched
+			}
 		}
 	})
 }

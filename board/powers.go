@@ -92,7 +92,7 @@ type Display interface {
 // Screen is what a front panel shows of an update.
 type Screen struct {
 	Phase   string // as in docs/mqtt.md; "idle" when there is nothing to show
-	Stage   string // verify, write, read-back while installing
+	Stage   string // verify, compare, write, read-back while installing
 	Percent int    // of the phase
 	Text    string // why it waits, "" when it does not
 }

@@ -54,6 +54,8 @@ type (
 		Point      StreamPoint
 		Image      Image
 	}
+	// Gained: an attempt that failed brought bytes in that need not come again.
+	Gained struct{}
 	// Targeted: the idle slot was chosen, before it is touched.
 	Targeted struct{ Slot string }
 	// Written: the slot holds the image, read back from the medium. Stay: the
@@ -112,6 +114,7 @@ func (Progressed) event() {}
 func (Fetched) event()    {}
 func (Unstaged) event()   {}
 func (Landed) event()     {}
+func (Gained) event()     {}
 func (Targeted) event()   {}
 func (Written) event()    {}
 func (Applied) event()    {}
@@ -311,6 +314,8 @@ func installing(r Record, e Event) (Record, Act) {
 			r.Attempts = 0
 		}
 		r.Download, r.Stream, r.Image = e.Checkpoint, e.Point, e.Image
+	case Gained:
+		r.Attempts = 0
 	case Written:
 		r.Image, r.Stay, r.Stream = e.Image, e.Stay, StreamPoint{}
 		return enter(r, PhaseInstalled)

@@ -61,6 +61,7 @@ var happenings = map[string]Event{
 	"fetched":         Fetched{File: "/s/u1.swu"},
 	"unstaged":        Unstaged{},
 	"landed":          Landed{Checkpoint: Checkpoint{SyncedBytes: 1 << 20}, Point: StreamPoint{Entry: "rootfs", PlainBytes: 1 << 20}},
+	"gained":          Gained{},
 	"targeted":        Targeted{Slot: "b"},
 	"written":         Written{Image: Image{Version: "2.0", SHA256: "ab", SizeBytes: 3}},
 	"applied":         Applied{BootID: "1"},
@@ -161,6 +162,7 @@ installing     | boot new later  | trial       | check-health
 installing     | boot new kept   | same        | install
 installing     | targeted        | same        | none
 installing     | landed          | same        | none
+installing     | gained          | same        | none
 installing     | written         | installed   | arm
 installing     | applied         | armed       | ask-reboot
 installing     | applied, stays  | trial       | check-health
@@ -257,6 +259,7 @@ detoured       | boot new kept   | same        | ask-reboot
 detoured       | allowed         | same        | enter-rescue
 detoured       | targeted        | same        | none
 detoured       | landed          | same        | none
+detoured       | gained          | same        | none
 detoured       | written         | installed   | arm
 detoured       | applied         | armed       | ask-reboot
 detoured       | applied, stays  | trial       | check-health
@@ -410,7 +413,7 @@ func TestEventsAreAllInTheTable(t *testing.T) {
 	for _, e := range happenings {
 		types[fmt.Sprintf("%T", e)] = true
 	}
-	if want := 25; len(types) != want {
+	if want := 26; len(types) != want {
 		t.Errorf("the table has %d types of events, want %d: %v", len(types), want, types)
 	}
 }

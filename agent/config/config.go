@@ -155,6 +155,7 @@ type Download struct {
 	RetryFirst   Duration `toml:"retry_first"`
 	RetryMax     Duration `toml:"retry_max"`
 	Checkpoint   Size     `toml:"checkpoint"`
+	DeltaWhole   Size     `toml:"delta_whole"` // a delta's chunks are fetched whole up to this size, where their server has no ranges; 0: never
 }
 
 // Modes of download: where an artifact goes first.
@@ -261,6 +262,7 @@ func Default() Config {
 			RetryFirst:   Duration(2 * time.Second),
 			RetryMax:     Duration(5 * time.Minute),
 			Checkpoint:   16 << 20,
+			DeltaWhole:   256 << 20,
 		},
 		Install:  Install{ScriptTimeout: Duration(10 * time.Minute), UpdateTypes: []string{}},
 		Board:    Board{Set: "stable", Timeout: Duration(30 * time.Second), Style: "boot-order"},

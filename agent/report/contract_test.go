@@ -30,7 +30,7 @@ var localOnly = map[string]bool{"Args.source": true, "Args.below_floor": true}
 // described says which schema a Go type has; the schema's name is the type's.
 var described = []reflect.Type{
 	reflect.TypeFor[report.State](), reflect.TypeFor[report.Progress](), reflect.TypeFor[report.Event](),
-	reflect.TypeFor[report.Transfer](), reflect.TypeFor[report.Update](), reflect.TypeFor[report.Configuration](), reflect.TypeFor[report.Package](),
+	reflect.TypeFor[report.Transfer](), reflect.TypeFor[report.Delta](), reflect.TypeFor[report.Update](), reflect.TypeFor[report.Configuration](), reflect.TypeFor[report.Package](),
 	reflect.TypeFor[control.Result](), reflect.TypeFor[control.Command](), reflect.TypeFor[control.Args](),
 	reflect.TypeFor[ota.Version](), reflect.TypeFor[ota.Failure](), reflect.TypeFor[ota.Offer](), reflect.TypeFor[ota.Outcome](), reflect.TypeFor[ota.Deed](),
 }
@@ -200,6 +200,8 @@ func examples(t *testing.T) map[string]any {
 	full.Trial, full.Phase, full.Stage, full.Percent, full.Transfer = true, ota.PhaseInstalling, "write", 23, transfer
 	full.Update = &report.Update{ID: "QW7PLZ", To: to, Type: ota.UpgradePrompt, By: "mqtt:2026-11-22-a", Prompt: offer.Prompt, Streamed: true,
 		Consent: ota.ConsentAccepted, AskedAt: &at, Deferrals: 1}
+	full.Delta = &report.Delta{ImageBytes: 512 << 20, FetchBytes: 40 << 20}
+	full.Transfer.FetchedBytes = 12 << 20
 	full.Booted = "otad: update KX3M2A"
 	full.Why, full.Reason, full.GoesOn, full.Trouble, full.Last = "window", "outside the maintenance windows", &later, failure, outcome
 	full.Configuration = &report.Configuration{Version: ota.Version{Code: 7, Name: "v7"}, Applied: &at, To: &ota.Version{Code: 9, Name: "v9"}, Bad: &ota.Version{Code: 8, Name: "v8"},

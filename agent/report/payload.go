@@ -36,9 +36,10 @@ type State struct {
 	Booted  string      `json:"booted,omitempty"` // why the box was restarted, if a restart was asked for
 
 	Phase    ota.Phase `json:"phase"`
-	Stage    string    `json:"stage,omitempty"` // verify, write, read-back while installing
+	Stage    string    `json:"stage,omitempty"` // verify, compare, write, read-back while installing
 	Percent  int       `json:"percent"`         // of the phase, 0 to 100
 	Transfer *Transfer `json:"transfer,omitempty"`
+	Delta    *Delta    `json:"delta,omitempty"`  // while a delta is installed, once it is known what has to come
 	Update   *Update   `json:"update,omitempty"` // the one under way
 
 	Why     string       `json:"why,omitempty"`      // the rule that holds it back, for machines
@@ -85,6 +86,16 @@ type Transfer struct {
 	TotalBytes     int64 `json:"total_bytes"` // 0 while unknown
 	BytesPerSecond int64 `json:"bytes_per_second,omitempty"`
 	ETASeconds     int64 `json:"eta_seconds,omitempty"`
+	// FetchedBytes came over the network, of a delta.
+	FetchedBytes int64 `json:"fetched_bytes,omitempty"`
+}
+
+// Delta is what the image of a delta is put together from.
+type Delta struct {
+	ImageBytes int64 `json:"image_bytes"`
+	// FetchBytes have to come over the network, compressed as they are there; the
+	// rest of the image is on the box.
+	FetchBytes int64 `json:"fetch_bytes"`
 }
 
 // Update is the update under way.

@@ -73,6 +73,9 @@ func phaseText(s report.State) string {
 		if s.Transfer.TotalBytes > 0 {
 			text += fmt.Sprintf(" (%s of %s)", cli.SizeText(s.Transfer.DoneBytes), cli.SizeText(s.Transfer.TotalBytes))
 		}
+		if s.Delta != nil {
+			text += fmt.Sprintf(", %s to fetch", cli.SizeText(s.Delta.FetchBytes))
+		}
 		if s.Transfer.BytesPerSecond > 0 {
 			text += fmt.Sprintf(", %s/s", cli.SizeText(s.Transfer.BytesPerSecond))
 		}

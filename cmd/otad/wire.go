@@ -122,7 +122,7 @@ func (b *box) wire(cfg *config.Config, m mode) error {
 		dog = openWatchdog(cfg.Watchdog, b.log)
 	}
 	b.agent, err = agent.New(agent.Parts{
-		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher, Streamer: fetcher,
+		Config: cfg, Journal: j, Recovered: recovered, Board: bd, FS: durable.OS, Server: server, Fetcher: fetcher, Streamer: fetcher, Piecer: fetcher,
 		Trust: func() (*swu.Trust, error) { return openTrust(cfg) }, Around: around, Running: running, Clock: b.clock, Log: b.log, Logs: b.logs, Version: buildVersion(),
 		OpenWatchdog: dog, Poll: m.poll, Hold: m.hold,
 	})
@@ -230,7 +230,7 @@ func openFetcher(cfg *config.Config, tls *tls.Config, bd board.Board, log *slog.
 		return nil, err
 	}
 	d := cfg.Download
-	return &fetcher{maxBytes: int64(d.MaxSize), download: download.New(download.Options{
+	return &fetcher{maxBytes: int64(d.MaxSize), wholeBytes: int64(d.DeltaWhole), download: download.New(download.Options{
 		Transport: transport, UserAgent: "otad/" + buildVersion(),
 		LowSpeedBytes: int64(float64(d.LowSpeed) * time.Duration(d.LowSpeedTime).Seconds()), LowSpeedTime: time.Duration(d.LowSpeedTime),
 		CheckpointBytes: int64(d.Checkpoint), Limit: limit(cfg, bd), Logger: log,
@@ -259,8 +259,9 @@ func limit(cfg *config.Config, bd board.Board) func() int64 {
 
 // fetcher is the download transport as the agent sees it.
 type fetcher struct {
-	download *download.Fetcher
-	maxBytes int64
+	download   *download.Fetcher
+	maxBytes   int64
+	wholeBytes int64 // of a delta's chunks, whose server has no ranges
 }
 
 func (f *fetcher) FreeBytes(dir string) (int64, error) { return durable.FreeBytes(dir) }
@@ -285,6 +286,14 @@ func (f *fetcher) Stream(ctx context.Context, want agent.Stream) (agent.Incoming
 		return nil, err
 	}
 	return incoming{s}, nil
+}
+
+// deltaMagic is how a file of chunks begins.
+const deltaMagic = "\x00ZCK1"
+
+func (f *fetcher) Pieces(ctx context.Context, want agent.Pieces) (io.ReadCloser, error) {
+	return f.download.Ranges(ctx, download.Spans{URL: want.URL, TotalBytes: want.TotalBytes, Wanted: want.Wanted,
+		Magic: []byte(deltaMagic), WholeBytes: f.wholeBytes, Fetched: want.Fetched}, want.Again)
 }
 
 // incoming is a stream of the download transport as the agent sees it.

@@ -12,6 +12,7 @@ import (
 
 	"otad/ota"
 	"otad/ota/swu"
+	"otad/ota/zck"
 )
 
 // Around is what an artifact may touch and ask beyond the idle slot. The zero
@@ -36,7 +37,8 @@ type Around struct {
 	// refuses artifacts whose installation depends on it.
 	Installed func(component string) (version string, known bool)
 	// Key decrypts; nil refuses what is encrypted.
-	Key *swu.Key
+	Key   *swu.Key
+	Delta Delta
 }
 
 // Medium is a slot that was opened for one install.
@@ -72,9 +74,10 @@ type Variables interface {
 // work is one payload with the place that it goes to.
 type work struct {
 	image  swu.Image
-	target *Target    // of an image
-	dir    *Directory // of a file or an archive
-	name   string     // in dir; "." is dir itself
+	target *Target     // of an image
+	dir    *Directory  // of a file or an archive
+	name   string      // in dir; "." is dir itself
+	delta  *zck.Header // of a delta, once it was read
 }
 
 // applyConditions drops what is installed already. The images make a set: one
@@ -99,10 +102,10 @@ func applyConditions(selected *swu.Plan, around Around) error {
 		}
 		return i.InstallIfHigher && swu.CompareVersions(i.Version, held) <= 0
 	}
-	fresh := func(i swu.Image) bool { return i.Type == swu.TypeRaw && !installed(i) }
+	fresh := func(i swu.Image) bool { return fillsTarget(i) && !installed(i) }
 	whole := slices.ContainsFunc(selected.Images, fresh)
 	selected.Images = slices.DeleteFunc(selected.Images, func(i swu.Image) bool {
-		return installed(i) && !(whole && i.Type == swu.TypeRaw)
+		return installed(i) && !(whole && fillsTarget(i))
 	})
 	selected.Files = slices.DeleteFunc(selected.Files, installed)
 	return missing
@@ -115,7 +118,13 @@ func (p *Plan) place(image swu.Image, rules Rules) (work, error) {
 		return w, unsupported(image, "decryption, for which this box has no key")
 	}
 	var err error
-	if image.Type == swu.TypeRaw {
+	if image.Type == swu.TypeDelta {
+		err = p.checkDelta(image)
+	}
+	if err != nil {
+		return w, err
+	}
+	if fillsTarget(image) {
 		w.target, err = chooseTarget(image, rules.Target, p.around.Targets)
 		if err == nil {
 			err = p.checkSize(image, *w.target)
@@ -199,7 +208,7 @@ func (p *Plan) checkSize(image swu.Image, target Target) error {
 
 // plainBytes is how much an image writes, -1 when it is not declared.
 func (p *Plan) plainBytes(image swu.Image) int64 {
-	if image.Compressed != "" || image.Encrypted != "" {
+	if image.Compressed != "" || image.Encrypted != "" || image.Type == swu.TypeDelta {
 		return image.DecompressedBytes
 	}
 	if p.archive == nil {

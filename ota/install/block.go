@@ -19,11 +19,12 @@ type blockWriter struct {
 	whole     hash.Hash // of the slot from its start; nil without an offset
 	done      int64
 	unsynced  int64
+	syncEvery int64
 }
 
 // newBlockWriter begins at an offset of the slot.
 func newBlockWriter(slot Slot, offset int64, skipEqual bool) (*blockWriter, error) {
-	w := &blockWriter{slot: slot, skipEqual: skipEqual, digest: sha256.New(), done: offset}
+	w := &blockWriter{slot: slot, skipEqual: skipEqual, digest: sha256.New(), done: offset, syncEvery: pacedBytes}
 	if skipEqual {
 		w.held = make([]byte, blockBytes)
 	}
@@ -61,7 +62,7 @@ func (w *blockWriter) put(data []byte) error {
 		w.unsynced += int64(n)
 	}
 	w.done += int64(n)
-	if w.unsynced < pacedBytes {
+	if w.unsynced < w.syncEvery {
 		return nil
 	}
 	return w.sync()

@@ -72,6 +72,7 @@ type Stage string
 
 const (
 	StageVerify   Stage = "verify"
+	StageCompare  Stage = "compare" // of a delta, with what runs
 	StageWrite    Stage = "write"
 	StageReadBack Stage = "read-back"
 )
@@ -132,6 +133,9 @@ func Open(ctx context.Context, r io.ReaderAt, sizeBytes int64, rules Rules, prog
 	err = selected.Verify(ctx, archive, func(done, total int64) { progress(StageVerify, done, total) })
 	if err != nil {
 		return nil, artifactFault(err)
+	}
+	if err := p.describeDeltas(); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -257,16 +257,22 @@ func (s *Streaming) hold(image swu.Image, e swu.Entry) error {
 		return cannotStream(image, fmt.Sprintf("has %d bytes, and %d at most can be kept in memory until they are verified", e.SizeBytes, s.room))
 	}
 	s.room -= e.SizeBytes
+	b, err := s.verified(image, e)
+	s.held[e.Name] = b
+	return err
+}
+
+// verified reads a payload whole, of a size that was found bearable.
+func (s *Streaming) verified(image swu.Image, e swu.Entry) ([]byte, error) {
 	b := make([]byte, e.SizeBytes)
 	if _, err := io.ReadFull(s.in, b); err != nil {
-		return artifactFault(err)
+		return nil, artifactFault(err)
 	}
 	if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != image.SHA256 {
-		return ota.NewPermanent(ota.CodeArtifactHash,
+		return nil, ota.NewPermanent(ota.CodeArtifactHash,
 			fmt.Errorf("cannot use artifact: entry %q: its sha256 is %x, the signed description says %s", e.Name, sum, image.SHA256))
 	}
-	s.held[e.Name] = b
-	return nil
+	return b, nil
 }
 
 // checkStored holds the size of an entry against the description's.
@@ -328,6 +334,9 @@ func (s *Streaming) landFile(ctx context.Context, w work, e swu.Entry) error {
 
 // landImage fills a target with the entry, from a mark on.
 func (s *Streaming) landImage(ctx context.Context, w work, e swu.Entry, slot Slot, from ota.StreamPoint, skipEqual bool) (ota.Image, error) {
+	if w.image.Type == swu.TypeDelta {
+		return s.landDelta(ctx, w, e, slot, skipEqual)
+	}
 	writer, err := newBlockWriter(slot, w.image.OffsetBytes, skipEqual)
 	if err != nil {
 		return ota.Image{}, err

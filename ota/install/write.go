@@ -99,6 +99,9 @@ func (p *Plan) writeOther(ctx context.Context, w work, skipEqual bool, bar *bar)
 // writeImage fills a target with an image and syncs it. What it returns
 // describes the target from its start, so the bytes before an offset count too.
 func (p *Plan) writeImage(ctx context.Context, job work, slot Slot, skipEqual bool, bar *bar) (ota.Image, error) {
+	if job.delta != nil {
+		return p.writeDelta(ctx, job, slot, skipEqual, bar)
+	}
 	flow, err := job.image.Flow(p.payload(job.image.Filename), p.around.Key, 0, 0)
 	if err != nil {
 		return ota.Image{}, artifactFault(err)
