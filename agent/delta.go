@@ -30,6 +30,7 @@ type Pieces struct {
 	URL        string // absolute
 	TotalBytes int64  // of the file; another size is another file
 	Wanted     []ota.Span
+	MaxRanges  int         // in a request; 0: as many as is good
 	Fetched    func(n int) // hears how many bytes came
 	// Again is that of Stream.
 	Again func(ctx context.Context, failures int, cause *ota.Fault) error
@@ -108,7 +109,7 @@ func (a *Agent) fetchPieces(ctx context.Context, rec ota.Record, w install.Wante
 	if err != nil {
 		return nil, bad(errors.New("the URL of the artifact cannot be read"))
 	}
-	return a.Piecer.Pieces(ctx, Pieces{URL: base.ResolveReference(ref).String(), TotalBytes: w.TotalBytes, Wanted: w.Pieces,
+	return a.Piecer.Pieces(ctx, Pieces{URL: base.ResolveReference(ref).String(), TotalBytes: w.TotalBytes, Wanted: w.Pieces, MaxRanges: w.MaxRanges,
 		Fetched: a.countFetched, Again: a.streamAgain})
 }
 

@@ -292,7 +292,7 @@ func (f *fetcher) Stream(ctx context.Context, want agent.Stream) (agent.Incoming
 const deltaMagic = "\x00ZCK1"
 
 func (f *fetcher) Pieces(ctx context.Context, want agent.Pieces) (io.ReadCloser, error) {
-	return f.download.Ranges(ctx, download.Spans{URL: want.URL, TotalBytes: want.TotalBytes, Wanted: want.Wanted,
+	return f.download.Ranges(ctx, download.Spans{URL: want.URL, TotalBytes: want.TotalBytes, Wanted: want.Wanted, MaxRanges: want.MaxRanges,
 		Magic: []byte(deltaMagic), WholeBytes: f.wholeBytes, Fetched: want.Fetched}, want.Again)
 }
 

@@ -35,6 +35,7 @@ type Delta struct {
 // Wanted is what has to be fetched.
 type Wanted struct {
 	URL        string     // of the file, as the description has it: it may be relative to the artifact
+	MaxRanges  int        // that a request may ask for, as the description says; 0: no word of it
 	TotalBytes int64      // of the file; another size is another file
 	Pieces     []ota.Span // in the order of the file; the list is used up
 }
@@ -118,23 +119,26 @@ func fillsTarget(i swu.Image) bool { return i.Type == swu.TypeRaw || i.Type == s
 
 // checkDelta refuses a delta that this box cannot put together.
 func (p *Plan) checkDelta(image swu.Image) error {
-	switch {
-	case p.around.Delta.Fetch == nil:
+	if p.around.Delta.Fetch == nil {
 		return unsupported(image, "a delta, and this box fetches none")
-	case image.Properties["url"] == "":
-		return unsupported(image, "a delta, and does not say from which url")
-	case image.OffsetBytes != 0:
-		return unsupported(image, "an offset of a delta")
-	case image.Compressed != "" || image.Encrypted != "":
-		return unsupported(image, "a delta whose header is compressed or encrypted")
+	}
+	if err := cutsOf(image).Check(); err != nil {
+		return unsupported(image, "a delta that it cannot compare: "+err.Error())
 	}
 	return nil
 }
 
+// cutsOf is how an image was cut into chunks.
+func cutsOf(image swu.Image) zck.Params {
+	if d := image.Delta; d.ChunkAverage > 0 {
+		return zck.Params{Min: d.ChunkMin, Average: d.ChunkAverage, Max: d.ChunkMax}
+	}
+	return zck.ToolParams
+}
+
 // writeDelta is writeImage for a delta.
 func (p *Plan) writeDelta(ctx context.Context, job work, slot Slot, skipEqual bool, bar *bar) (ota.Image, error) {
-	in := &deltaReader{ctx: ctx, delta: p.around.Delta, url: job.image.Properties["url"], name: job.image.Filename,
-		header: job.delta, params: zck.DefaultParams, slot: slot}
+	in := &deltaReader{ctx: ctx, delta: p.around.Delta, image: job.image, header: job.delta, slot: slot}
 	defer in.Close()
 	var err error
 	if in.decoder, err = job.delta.NewDecoder(); err != nil {

@@ -6,19 +6,19 @@ import (
 	"io"
 
 	"otad/ota"
+	"otad/ota/swu"
 	"otad/ota/zck"
 )
 
 // deltaReader is the image of a delta, from its first byte to its last.
 type deltaReader struct {
-	ctx       context.Context
-	delta     Delta
-	url, name string
-	header    *zck.Header
-	params    zck.Params // by which it was cut
-	slot      Slot
-	source    Medium  // nil for none
-	from      []int64 // of each chunk
+	ctx    context.Context
+	delta  Delta
+	image  swu.Image
+	header *zck.Header
+	slot   Slot
+	source Medium  // nil for none
+	from   []int64 // of each chunk
 
 	decoder  *zck.Decoder
 	stream   io.ReadCloser // what has to be fetched; nil for nothing
@@ -44,7 +44,7 @@ func (d *deltaReader) begin(pieces []ota.Span) (err error) {
 }
 
 func (d *deltaReader) fetch(pieces []ota.Span) (io.ReadCloser, error) {
-	return d.delta.Fetch(d.ctx, Wanted{URL: d.url, TotalBytes: d.header.HeaderSize + d.header.BodySize, Pieces: pieces})
+	return d.delta.Fetch(d.ctx, Wanted{URL: d.image.Delta.URL, MaxRanges: d.image.Delta.MaxRanges, TotalBytes: d.header.HeaderSize + d.header.BodySize, Pieces: pieces})
 }
 
 // interrupt ends a Read that waits for the network.
@@ -154,7 +154,7 @@ func (d *deltaReader) again(i int, c zck.Chunk) error {
 		return err
 	}
 	return ota.NewPermanent(ota.CodeArtifactHash,
-		fmt.Errorf("cannot use %q: chunk %d, the %d bytes at %d of %q, is not what was signed", d.name, i, c.BodySize, d.piece(c).Offset, d.url)).
+		fmt.Errorf("cannot use %q: chunk %d, the %d bytes at %d of %q, is not what was signed", d.image.Filename, i, c.BodySize, d.piece(c).Offset, d.image.Delta.URL)).
 		WithHint("upload the file that was packed together with the artifact; never replace a published one")
 }
 

@@ -87,7 +87,7 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 	d.source = source
 	in := &sourceReader{ctx: d.ctx, medium: source, progress: progress}
 	index := zck.NewIndex(d.header)
-	if err := index.Scan(in, d.params); err != nil {
+	if err := index.Scan(in, cutsOf(d.image)); err != nil {
 		return err
 	}
 	for i, c := range d.header.Chunks(0) {

@@ -56,7 +56,8 @@ func (b *deltaBox) pack(packed bool) {
 
 func packDelta(t testing.TB, header []byte, fields string) []byte {
 	t.Helper()
-	return packText(t, swu.KindNone, header, `{ SUM; type = "delta"; `+fields+` properties: { url = "rootfs.zck"; }; }`)
+	return packText(t, swu.KindNone, header, `{ SUM; type = "delta"; `+fields+` properties: { url = "rootfs.zck"; chain = "raw";
+		chunk-min = "2048"; chunk-average = "8192"; chunk-max = "32768"; }; }`)
 }
 
 func (b *deltaBox) rules() Rules {
@@ -336,6 +337,9 @@ func TestDeltaIsRefused(t *testing.T) {
 	}{
 		{"a box that fetches none", func(_ *deltaBox, r *Rules) { r.Around.Delta = Delta{} }, ota.CodeArtifactUnsupported},
 		{"too large for the slot", func(_ *deltaBox, r *Rules) { r.Target.SizeBytes = 2*mib - 1 }, ota.CodeImageTooLarge},
+		{"cuts that make no sense", func(b *deltaBox, _ *Rules) {
+			b.artifact = packText(b.t, swu.KindNone, b.file[:400], `{ SUM; type = "delta"; properties: { url = "x"; chain = "raw"; chunk-min = "1"; chunk-average = "1"; chunk-max = "1"; }; }`)
+		}, ota.CodeArtifactUnsupported},
 		{"an offset", func(b *deltaBox, _ *Rules) { b.repack(`offset = "4096";`) }, ota.CodeArtifactUnsupported},
 		{"compressed", func(b *deltaBox, _ *Rules) { b.repack(`compressed = "zlib";`) }, ota.CodeArtifactUnsupported},
 		{"no header at all", func(b *deltaBox, _ *Rules) { b.artifact = packDelta(b.t, []byte("not a header"), "") }, ota.CodeArtifactDamaged},

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxRanges are asked for in one request: its line stays below 2 KiB, and
+	// mostRanges are asked for in one request: its line stays below 2 KiB, and
 	// servers that bound them allow more.
-	maxRanges = 64
+	mostRanges = 64
 	// partBytes is what a range of its own costs in an answer of many; gaps that
 	// are smaller are rather fetched.
 	partBytes = 128
@@ -40,6 +40,8 @@ type Spans struct {
 	TotalBytes int64
 	// Wanted are the pieces, in the order of the file. The list is used up.
 	Wanted []ota.Span
+	// MaxRanges are asked for in one request; 0, or more than are good: 64.
+	MaxRanges int
 	// Magic is how the file begins.
 	Magic []byte
 	// WholeBytes bounds the size of a file that is fetched whole because its
@@ -71,6 +73,9 @@ type Ranges struct {
 func (f *Fetcher) Ranges(ctx context.Context, s Spans, again func(ctx context.Context, failures int, cause *ota.Fault) error) (*Ranges, error) {
 	if u, err := url.Parse(s.URL); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, ota.NewPermanent(ota.CodeOfferBad, fmt.Errorf("cannot download %q: not an absolute http or https URL", redact(s.URL)))
+	}
+	if s.MaxRanges <= 0 || s.MaxRanges > mostRanges {
+		s.MaxRanges = mostRanges
 	}
 	if s.Fetched == nil {
 		s.Fetched = func(int) {}
@@ -234,7 +239,7 @@ func (r *Ranges) otherFile(size int64) error {
 
 // batch is what the next request asks for.
 func (r *Ranges) batch() []ota.Span {
-	gap, most := int64(partBytes), maxRanges
+	gap, most := int64(partBytes), r.spans.MaxRanges
 	if r.way == wayOne {
 		gap, most = requestBytes, 1
 	}
