@@ -162,7 +162,7 @@ func (a *Agent) install(ctx context.Context, rec ota.Record) (ota.Event, error) 
 		return nil, err
 	}
 	target := rules.Target
-	plan, err := install.Open(ctx, f, info.Size(), rules, a.installProgress)
+	plan, err := install.Open(ctx, durable.Passing(f), info.Size(), rules, a.installProgress)
 	if err != nil {
 		return nil, err
 	}

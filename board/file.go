@@ -65,3 +65,11 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	}
 	return n, err
 }
+
+// Forget lets go of the page cache of a range that was read. Best effort.
+func (f *File) Forget(off, length int64) error {
+	if f.behind.pages == nil || length == 0 { // 0 would mean "to the end"
+		return nil
+	}
+	return f.behind.pages.Settle(off, length)
+}

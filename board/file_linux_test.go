@@ -135,3 +135,50 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	}
 }
+
+// What was read of a slot and is let go of is in memory no more.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	const size, block = 32 << 20, 1 << 20
+	dir, err := os.MkdirTemp("/var/tmp", "slot") // /tmp may be in memory
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "slot")
+	if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	slot, err := board.OpenFile(durable.OS, path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slot.Close()
+	if err := errors.Join(slot.Sync(), slot.DropCache()); err != nil {
+		t.Fatal(err)
+	}
+	watched, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watched.Close()
+	most, data := int64(0), make([]byte, block)
+	for off := int64(0); off < size; off += block {
+		if _, err := slot.ReadAt(data, off); err != nil {
+			t.Fatal(err)
+		}
+		if err := slot.(*board.File).Forget(off, block); err != nil {
+			t.Fatal(err)
+		}
+		var stat unix.Cachestat_t
+		if err := unix.Cachestat(uint(watched.Fd()), &unix.CachestatRange{}, &stat, 0); errors.Is(err, unix.ENOSYS) {
+			t.Skip("needs cachestat, Linux 6.5")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		most = max(most, int64(stat.Cache)*int64(os.Getpagesize()))
+	}
+	if most > 8<<20 { // read ahead of the reader, too
+		t.Errorf("%d bytes of the slot were in memory", most)
+	}
+}

@@ -18,8 +18,8 @@ import (
 
 // prepare makes the box as new for a row: slot A holds the old release, slot B
 // something that no installer can skip, and nothing of either is in the page
-// cache. When memory is measured the artifact is not there either: who reads a
-// file from a stick or a disk fills the cache with it.
+// cache. The artifact is there where time is measured, so that this machine's disk
+// is not; it is not where memory is: who reads a file fills the cache with it.
 func (p *place) prepare(r row, sampled bool) error {
 	from := r.from
 	if from == "" {
@@ -41,10 +41,9 @@ func (p *place) prepare(r row, sampled bool) error {
 	if err := errors.Join(forget(p.slotA), forget(p.slotB)); err != nil {
 		return err
 	}
-	if sampled {
-		if err := forget(p.art + "/" + r.art); err != nil {
-			return err
-		}
+	artifact := p.art + "/" + r.art
+	if err := map[bool]func(string) error{true: forget, false: remember}[sampled](artifact); err != nil {
+		return err
 	}
 	if err := sh("find %s -mindepth 1 -delete", p.temp); err != nil {
 		return err
@@ -81,6 +80,9 @@ func forget(path string) error {
 	defer f.Close()
 	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
+
+// remember brings a file into the page cache.
+func remember(path string) error { return sh("cat %s >/dev/null", path) }
 
 func syncDevice(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -22,8 +22,15 @@ func Settle(f *os.File, off, length int64) error {
 	return DropRange(f, off, length)
 }
 
-// DropRange lets go of clean pages of a range.
+// folioBytes is the largest piece in which the kernel caches a file. It lets go
+// of a piece only as a whole, so that one over the border of two ranges belongs
+// to neither.
+const folioBytes = 2 << 20
+
+// DropRange lets go of clean pages of a range, and of what lies just before it.
 func DropRange(f *os.File, off, length int64) error {
+	before := min(off, folioBytes)
+	off, length = off-before, length+before
 	return tolerate(f, unix.Fadvise(int(f.Fd()), off, length, unix.FADV_DONTNEED))
 }
 

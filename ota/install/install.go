@@ -46,6 +46,12 @@ type Slot interface {
 	DropCache() error
 }
 
+// Forgetter is the optional power of a [Slot] to let go of the memory of a range
+// that was read: a slot is larger than what a box can spare of its page cache.
+type Forgetter interface {
+	Forget(off, length int64) error
+}
+
 // Target names the idle slot in the ways a description may call it.
 type Target struct {
 	Name      string   // "b"
@@ -236,6 +242,10 @@ func ReadBack(ctx context.Context, slot Slot, image ota.Image, progress Progress
 	if err := slot.DropCache(); err != nil {
 		return boardFault("read back", err)
 	}
+	forget := func(off, length int64) error { return nil }
+	if f, ok := slot.(Forgetter); ok {
+		forget = f.Forget
+	}
 	digest := sha256.New()
 	pooled := blockPool.Get().(*block)
 	defer blockPool.Put(pooled)
@@ -249,6 +259,9 @@ func ReadBack(ctx context.Context, slot Slot, image ota.Image, progress Progress
 			return boardFault("read back", err)
 		}
 		digest.Write(block[:n])
+		if err := forget(done, n); err != nil {
+			return boardFault("read back", err)
+		}
 		done += n
 		progress(StageReadBack, done, image.SizeBytes)
 	}
