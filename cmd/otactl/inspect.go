@@ -19,7 +19,7 @@ import (
 
 func inspectCommand() cli.Command {
 	return cli.Command{
-		Name: "inspect", Args: "[--json] FILE.swu",
+		Name: "inspect", Args: "[--json] [--running IMAGE] FILE.swu",
 		Summary: "show what is in an artifact; checks nothing", Run: inspect,
 	}
 }
@@ -34,6 +34,7 @@ type (
 		Signed  bool              `json:"signed"`
 		Items   []contentsItem    `json:"items"`
 		Entries []contentsEntry   `json:"entries"`
+		Deltas  []contentsDelta   `json:"deltas,omitempty"`
 	}
 	contentsSigner struct {
 		Name      string    `json:"name"`
@@ -57,6 +58,7 @@ type (
 func inspect(_ context.Context, env cli.Env, args []string) error {
 	flags := cli.Flags("inspect")
 	asJSON := flags.Bool("json", false, "print JSON")
+	running := flags.String("running", "", "an image that boxes run: say what a delta would fetch for them")
 	operands, err := cli.Parse(flags, args, 1, 1)
 	if err != nil {
 		return err
@@ -68,6 +70,9 @@ func inspect(_ context.Context, env cli.Env, args []string) error {
 	defer f.Close()
 	r, err := readContents(f, a)
 	if err != nil {
+		return err
+	}
+	if err := r.readDeltas(a, *running); err != nil {
 		return err
 	}
 	if *asJSON {
@@ -142,6 +147,9 @@ func (r *contents) print(w io.Writer) {
 			dash(f["type"]), dash(f["compressed"]), dash(hash[:min(12, len(hash))]))
 	}
 	tw.Flush()
+	for _, d := range r.Deltas {
+		d.print(w)
+	}
 	fmt.Fprint(w, "\nentries\n")
 	tw = tabwriter.NewWriter(w, 0, 4, 2, ' ', tabwriter.AlignRight)
 	for _, e := range r.Entries {

@@ -16,7 +16,7 @@ import (
 func packCommand() cli.Command {
 	return cli.Command{
 		Name:    "pack",
-		Args:    "{--key K --cert C | --unsigned} {--from sw-description | [--model M [--revision R]...] --version V {--image NAME=FILE | --file PATH=FILE | --script FILE}... [--device [NAME:]copy1=DEV,copy2=DEV] [--compress zstd|zlib|xz|none] [--no-reboot]} -o OUT.swu",
+		Args:    "{--key K --cert C | --unsigned} {--from sw-description | [--model M [--revision R]...] --version V {--image NAME=FILE | --file PATH=FILE | --script FILE}... [--device [NAME:]copy1=DEV,copy2=DEV] [--compress zstd|zlib|xz|none] [--delta [NAME=]URL [--delta-chunks swupdate|MIN/AVERAGE/MAX | --delta-from FILE.zck]] [--no-reboot]} -o OUT.swu",
 		Summary: "make a signed artifact", Run: pack,
 	}
 }
@@ -34,7 +34,10 @@ type packOptions struct {
 	unsigned                   bool
 	images, devices, revisions list
 	files, scripts             list
+	deltas                     list
+	deltaChunks, deltaFrom     string
 	manifest                   swu.Manifest
+	chunkFiles                 []chunkFile // what prepareDelta made, for the summary
 }
 
 func pack(ctx context.Context, env cli.Env, args []string) error {
@@ -149,6 +152,9 @@ func parsePack(env cli.Env, args []string) (*packOptions, error) {
 	fs.Var(&o.scripts, "script", "FILE: a script that is called with preinst, postinst and postfailure; repeat for more")
 	fs.BoolVar(&o.manifest.NoReboot, "no-reboot", false, "the artifact asks for no restart")
 	fs.StringVar(&o.compress, "compress", swu.KindZstd, "of images: zstd, zlib, xz or none")
+	fs.Var(&o.deltas, "delta", "[NAME=]URL: the image comes as a delta; OUT-NAME.zck is written and goes to URL: http(s), or relative to the artifact; behind a URL that ends in / comes the file's name")
+	fs.StringVar(&o.deltaChunks, "delta-chunks", "", "how a delta is cut: swupdate, which SWUpdate can install too, or MIN/AVERAGE/MAX bytes")
+	fs.StringVar(&o.deltaFrom, "delta-from", "", "FILE.zck: a file of chunks that zck -u has made of the image")
 	fs.BoolVar(&o.manifest.JSON, "json-description", false, "write the description in JSON")
 	fs.StringVar(&o.from, "from", "", "a sw-description to complete with hashes and sizes; the files it names lie beside it, as they shall be stored")
 	fs.BoolVar(&o.unsigned, "unsigned", false, "leave the signature to otactl sign")
@@ -181,6 +187,7 @@ func (o *packOptions) check() error {
 		{"--model", o.manifest.Model, false, o.from == ""},
 		{"--revision", o.revisions.String(), false, o.from == ""},
 		{"--device", o.devices.String(), false, o.from == ""},
+		{"--delta", o.deltas.String(), false, o.from == ""},
 		{"-o", o.out, true, true},
 	} {
 		switch {
@@ -190,7 +197,7 @@ func (o *packOptions) check() error {
 			return cli.Usagef("%s has no effect with --from or --unsigned", option.name)
 		}
 	}
-	return nil
+	return o.checkDeltas()
 }
 
 // suffixes are what a compressed file's name ends in.
@@ -215,6 +222,14 @@ func prepare(ctx context.Context, env cli.Env, o *packOptions, image, temp strin
 	if err != nil {
 		in.Close()
 		return p, err
+	}
+	if at := o.deltaURL(name); at != "" {
+		defer in.Close()
+		p, err = prepareDelta(ctx, env, o, p, in, at, temp)
+		if err != nil {
+			return p, fmt.Errorf("cannot pack %q: %w", path, err)
+		}
+		return p, nil
 	}
 	m := newMeter(env.Stderr, "packing "+name, info.Size())
 	defer m.clear()
@@ -287,6 +302,9 @@ func summarize(w io.Writer, o *packOptions) error {
 	fmt.Fprintf(w, "%s: version %s for %s, %s\n", o.out, o.manifest.Version, model, cli.SizeText(info.Size()))
 	for _, p := range o.manifest.Payloads {
 		fmt.Fprintf(w, "  %s  %s, %s unpacked\n", p.Filename, cli.SizeText(p.Stored.SizeBytes), cli.SizeText(p.Stored.PlainBytes))
+	}
+	for _, f := range o.chunkFiles {
+		fmt.Fprintf(w, "%s: %s in %d chunks; serve it as %s\n", f.name, cli.SizeText(int64(len(f.header))+f.body), f.chunks, f.url)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package swu
 
 import (
+	"errors"
 	"net/url"
 	"slices"
 	"strconv"
@@ -70,8 +71,9 @@ func (i *Image) readDelta(n *node) error {
 	if chain := i.Properties[propertyChain]; chain != TypeRaw {
 		return lineError(Unsupported, properties.line, "a delta with chain %q is not supported, only %q", chain, TypeRaw)
 	}
-	if i.Delta.URL = i.Properties[propertyURL]; !isFileURL(i.Delta.URL) {
-		return lineError(Unsupported, properties.line, "a delta needs the url of its file, http, https or relative to the artifact, without a login in it")
+	i.Delta.URL = i.Properties[propertyURL]
+	if err := CheckDeltaURL(i.Delta.URL); err != nil {
+		return lineError(Unsupported, properties.line, "%w", err)
 	}
 	return i.readDeltaNumbers(properties)
 }
@@ -101,17 +103,21 @@ func (i *Image) readDeltaNumbers(properties *node) error {
 	return nil
 }
 
-// isFileURL tells whether a file may be there. A login would be read by
-// everybody who has the artifact.
-func isFileURL(s string) bool {
+var errDeltaURL = errors.New("a delta needs the url of its file, http, https or relative to the artifact, without a login in it")
+
+// CheckDeltaURL refuses what cannot be the URL of a delta's file. A login in it
+// would be read by everybody who has the artifact.
+func CheckDeltaURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || s == "" || u.User != nil || u.Opaque != "" {
-		return false
+	if err != nil || u.User != nil || u.Opaque != "" {
+		return errDeltaURL
 	}
-	if u.Scheme == "" {
-		return u.Host == "" && u.Path != ""
+	relative := u.Scheme == "" && u.Host == "" && u.Path != ""
+	absolute := (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	if !relative && !absolute {
+		return errDeltaURL
 	}
-	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+	return nil
 }
 
 // describe gives the properties of a delta, in their order. Without a source

@@ -133,6 +133,11 @@ func (m Manifest) check() error {
 			return fmt.Errorf("cannot describe artifact: %q cannot be a file name, or is there twice", p.Filename)
 		}
 		names[p.Filename] = true
+		if p.Type == TypeDelta {
+			if err := CheckDeltaURL(p.Delta.URL); err != nil {
+				return fmt.Errorf("cannot describe artifact: %q: %w", p.Filename, err)
+			}
+		}
 		for mode := range p.Devices {
 			if !slices.Contains(packModes, mode) {
 				return fmt.Errorf("cannot describe artifact: there is no copy %q, only %s", mode, strings.Join(packModes, " and "))

@@ -21,7 +21,7 @@ var (
 	// ToolParams are those of the tool zck, and of SWUpdate, which know no others.
 	ToolParams = Params{Average: 32 << 10, Min: 8 << 10, Max: 128 << 10}
 	// DefaultParams are what otactl packs with: see docs/delta.md for the choice.
-	DefaultParams = Params{Average: 8 << 10, Min: 2 << 10, Max: 32 << 10}
+	DefaultParams = Params{Average: 8 << 10, Min: 4 << 10, Max: 32 << 10}
 )
 
 const (
