@@ -203,7 +203,7 @@ func (b *crashBox) otad(driver *sim.Board, code int64, calm bool) (rested bool) 
 	a, err := New(Parts{
 		Config: c, Journal: b.story.journal(&crashJournal{Journal: j, box: b}), Recovered: recovered,
 		Board: b.story.board(crashBoard{driver, b.story.healthy(code)}), FS: fsys,
-		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Streamer: crashStreamer{}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
+		Server: b.story.server(), Fetcher: crashFetcher{fsys}, Streamer: crashStreamer{}, Piecer: &crashPiecer{}, Trust: func() (*swu.Trust, error) { return crashFirmware().trust, nil },
 		Running: ota.Version{Code: code, Name: fmt.Sprintf("v%d", code)},
 		Clock:   crashClock(), Log: b.log, Version: "test", Poll: b.story.says == "",
 	})

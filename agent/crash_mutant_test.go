@@ -33,6 +33,12 @@ func TestCrashCatches(t *testing.T) {
 			want:  "holds no whole image",
 		},
 		{
+			name:  "a delta armed although the read-back differs",
+			story: &story{offer: deltaCode, wrongBoard: func(b crashBoard) board.Board { return credulous{b} }},
+			ways:  []crashfs.How{crashfs.Rot},
+			want:  "holds no whole image",
+		},
+		{
 			name:  "directories are not synced",
 			story: &story{offer: 2, wrongFS: func(fsys durable.FS) durable.FS { return forgetful{fsys} }},
 			ways:  []crashfs.How{crashfs.Lost, crashfs.Content},

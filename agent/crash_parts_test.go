@@ -32,6 +32,7 @@ type firmware struct {
 	artifacts map[int64][]byte
 	offset    int64            // of the image in each artifact
 	kernels   map[int64][]byte // of the versions that have a part beside their image
+	chunks    map[int64][]byte // of the versions that come as a delta
 }
 
 var crashFirmware = sync.OnceValue(func() firmware {
@@ -56,6 +57,7 @@ var crashFirmware = sync.OnceValue(func() firmware {
 		f.offset = max(f.offset, int64(bytes.Index(artifact.Bytes(), image[:64])))
 	}
 	f.addSet(authority)
+	f.addDelta(authority)
 	return f
 })
 

@@ -95,6 +95,7 @@ func stories() []*story {
 		first, next, sick, dead,
 		{name: "streamed", offer: 2, streamed: true, ending: "confirmed", from: first.from},
 		{name: "streamed-unhealthy", offer: 3, sick: 3, streamed: true, ending: "rolled-back: unhealthy", from: second},
+		{name: "delta", offer: deltaCode, ending: "confirmed", from: first.from},
 		{name: "rollback", says: control.Rollback, ending: "confirmed", from: third},
 		{name: "rollback-sick", says: control.Rollback, sick: 2, ending: "rolled-back: unhealthy", from: third},
 		{name: "rollback-dead", says: control.Rollback, dead: 2, ending: "rolled-back: never-came-up", from: third},

@@ -151,6 +151,7 @@ func (d *deltaReader) missing() (list []missingChunk, err error) {
 		}
 		list = append(list, missingChunk{binary.NativeEndian.Uint64(c.Digest), int32(i)})
 	}
+	_ = d.slot.DropCache() // best effort
 	return list, nil
 }
 
