@@ -56,8 +56,9 @@ func (b *deltaBox) pack(packed bool) {
 
 func packDelta(t testing.TB, header []byte, fields string) []byte {
 	t.Helper()
-	return packText(t, swu.KindNone, header, `{ SUM; type = "delta"; `+fields+` properties: { url = "rootfs.zck"; chain = "raw";
-		chunk-min = "2048"; chunk-average = "8192"; chunk-max = "32768"; }; }`)
+	p := zck.DefaultParams
+	return packText(t, swu.KindNone, header, fmt.Sprintf(`{ SUM; type = "delta"; %s properties: { url = "rootfs.zck"; chain = "raw";
+		chunk-min = "%d"; chunk-average = "%d"; chunk-max = "%d"; }; }`, fields, p.Min, p.Average, p.Max))
 }
 
 func (b *deltaBox) rules() Rules {

@@ -18,7 +18,7 @@ type Delta struct{ Artifact, Chunks []byte }
 // PackDelta makes one of an image, after a manifest without payloads. Its chunks
 // are those of otactl, stored as they are.
 func (a Authority) PackDelta(m swu.Manifest, url string, image []byte) (Delta, error) {
-	cuts := zck.Params{Min: 4 << 10, Average: 8 << 10, Max: 32 << 10}
+	cuts := zck.DefaultParams
 	var body bytes.Buffer
 	header, err := zck.Pack(&body, bytes.NewReader(image), zck.Options{Params: cuts, Digest: zck.SHA256})
 	if err != nil {
