@@ -125,6 +125,7 @@ const otadConf = `
 [device]
 model = "` + model + `"
 key = "bench"
+revision = "1.0"
 [server]
 url = "http://127.0.0.1:1"
 access_key = "none"
@@ -147,11 +148,11 @@ env_config = "/etc/fw_env.config"
 reboot = ["/bin/true"]
 [[board.slot]]
 name = "a"
-device = "{slota}"
+device = "/dev/otad-bench-a"
 boot_name = "A"
 [[board.slot]]
 name = "b"
-device = "{slotb}"
+device = "/dev/otad-bench-b"
 boot_name = "B"
 `
 

@@ -40,6 +40,7 @@ const (
 
 	mender = "exec chroot {run}/mender-root mender --no-syslog -l warning -c {run}/mender.conf -d {run}/mender-data install "
 
+	otadOnce  = "exec otad install --config {run}/once.toml --yes "
 	otadReset = resetEnv + "rm -rf {run}/otad-state; mkdir {run}/otad-state"
 )
 
@@ -88,8 +89,8 @@ func peers() []row {
 		rows = append(rows, both(r, swupdate+"-i {file}", swupdate+"-d '-u {url}'")...)
 	}
 	for _, r := range []row{
-		{name: "SWUpdate sqfs delta", rival: "otad sqfs delta", image: "sqfs", art: "sqfs-delta.swu", floor: "sqfs"},
-		{name: "SWUpdate ext4 delta", rival: "otad ext4 delta", image: "ext4", art: "ext4-delta.swu", floor: "ext4"},
+		{name: "SWUpdate sqfs delta", rival: "otad sqfs delta, SWUpdate's artifact", image: "sqfs", art: "sqfs-delta.swu", floor: "sqfs"},
+		{name: "SWUpdate ext4 delta", rival: "otad ext4 delta, SWUpdate's artifact", image: "ext4", art: "ext4-delta.swu", floor: "ext4"},
 	} {
 		r.mode, r.reset, r.rounds, r.delta, r.command = "stream", resetEnv, 1, true, swupdate+"-d '-u {url}'"
 		rows = append(rows, r)
@@ -123,11 +124,18 @@ func ours() []row {
 		{name: "otad ext4 zstd", image: "ext4", art: "otad-ext4-zstd.swu", floor: "ext4.zst"},
 	} {
 		r.reset, r.exit = otadReset, 4 // done, and a restart is needed
-		once := "exec otad install --config {run}/once.toml --yes "
-		rows = append(rows, both(r, once+"{file} >/dev/null", once+"{url} >/dev/null")...)
+		rows = append(rows, both(r, otadOnce+"{file} >/dev/null", otadOnce+"{url} >/dev/null")...)
 		if r.image == "ext4" {
 			rows = append(rows, services(r)...)
 		}
+	}
+	for _, r := range []row{
+		{name: "otad sqfs delta, SWUpdate's artifact", image: "sqfs", art: "sqfs-delta.swu", floor: "sqfs"},
+		{name: "otad ext4 delta, SWUpdate's artifact", image: "ext4", art: "ext4-delta.swu", floor: "ext4"},
+	} {
+		r.reset, r.exit, r.mode, r.delta = otadReset, 4, "stream", true
+		r.command = otadOnce + "{url} >/dev/null"
+		rows = append(rows, r)
 	}
 	return rows
 }
