@@ -38,8 +38,8 @@ func report(w io.Writer, page, benchstat string, all results) error {
 			fmt.Fprintln(&b, l.time())
 		}
 		fmt.Fprintf(&b, "\n### %s: space and traffic\n\n", title)
-		fmt.Fprintln(&b, "| installer | peak anon MiB | peak PSS MiB | VmHWM MiB | cgroup peak MiB | temp MiB | written MiB | read MiB | flushes | network MiB |")
-		fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|---|---|")
+		fmt.Fprintln(&b, "| installer | idle RSS MiB | peak anon MiB | peak PSS MiB | VmHWM MiB | cgroup peak MiB | temp MiB | written MiB | read MiB | flushes | network MiB |")
+		fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|---|---|---|")
 		for _, l := range lines {
 			fmt.Fprintln(&b, l.space())
 		}

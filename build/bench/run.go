@@ -72,6 +72,10 @@ func (p *place) do(r row, sampled bool) (result, error) {
 		return out, err
 	}
 	defer stop()
+	atRest := int64(0)
+	if sampled && r.daemon != "" {
+		atRest = idle(g)
+	}
 	syscall.Sync()
 
 	ended, peak := make(chan struct{}), make(chan memory, 1)
@@ -86,6 +90,7 @@ func (p *place) do(r row, sampled bool) (result, error) {
 	out.Wall, out.CPU = time.Since(begun), g.used()-used
 	close(ended)
 	out.Memory = <-peak
+	out.Memory.Idle = atRest
 	after := p.device()
 	if out.Sync, err = timed(func() error { return syncDevice(p.slotB) }); err != nil {
 		return out, err

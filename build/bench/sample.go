@@ -14,6 +14,7 @@ type memory struct {
 	Pss     int64 // private, and their share of what they share
 	Highest int64 // VmHWM, mapped files included, of the largest process
 	Temp    int64 // in the file system for temporary files
+	Idle    int64 // resident, of a service before it was asked for anything
 }
 
 // sampleEvery is short beside an install of a fraction of a second.
@@ -44,6 +45,17 @@ func sample(g *group, temp string, stop <-chan struct{}) memory {
 		}
 		peak.Anon, peak.Pss, peak.Temp = max(peak.Anon, now.Anon), max(peak.Pss, now.Pss), max(peak.Temp, now.Temp)
 	}
+}
+
+// idle is what a service has resident that has nothing to do yet.
+func idle(g *group) int64 {
+	time.Sleep(time.Second) // it has come to rest
+	var total int64
+	for _, id := range g.processes() {
+		status, _ := os.ReadFile("/proc/" + id + "/status")
+		total += field(status, "VmRSS:")
+	}
+	return total
 }
 
 // field finds the number behind a name at the beginning of a line; 0 if there is

@@ -102,7 +102,11 @@ func (l line) space() string {
 		}
 		return fmt.Sprintf(format, float64(middle(runs, of))/(1<<20))
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %d | %s |", l.row.name,
+	atRest := "-"
+	if l.row.daemon != "" {
+		atRest = mebibytes(l.sampled, func(r result) int64 { return r.Memory.Idle << 10 }, "%.1f")
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %d | %s |", l.row.name, atRest,
 		mebibytes(l.sampled, func(r result) int64 { return r.Memory.Anon << 10 }, "%.1f"),
 		mebibytes(l.sampled, func(r result) int64 { return r.Memory.Pss << 10 }, "%.1f"),
 		mebibytes(l.sampled, func(r result) int64 { return r.Memory.Highest << 10 }, "%.1f"),
