@@ -5,7 +5,7 @@ set -eu
 
 # program:package, or file:package
 tools="mosquitto:mosquitto mosquitto_sub:mosquitto-clients cpio:cpio openssl:openssl zstd:zstd
-swupdate:swupdate xz:xz-utils lz4:lz4
+swupdate:swupdate zck:zchunk xz:xz-utils lz4:lz4
 fw_printenv:libubootenv-tool mkenvimage:u-boot-tools mkfs.ext4:e2fsprogs debugfs:e2fsprogs unsquashfs:squashfs-tools gcc:gcc sb:lrzsz picocom:picocom socat:socat chromium:chromium
 nats-server:nats-server qemu-arm-static:qemu-user-static debootstrap:debootstrap dpkg-deb:dpkg shellcheck:shellcheck
 qemu-system-aarch64:qemu-system-arm /usr/lib/u-boot/qemu_arm64/u-boot.bin:u-boot-qemu mkimage:u-boot-tools
