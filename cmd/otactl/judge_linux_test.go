@@ -293,6 +293,7 @@ type trial struct {
 	out    []byte
 	err    error
 	again  error // of getting ready for another run
+	inOwn  bool  // this thread has a network of its own
 }
 
 // alone is held by who runs swupdate without a network of its own.
@@ -325,6 +326,7 @@ func (tr *trial) once(private bool) bool {
 	// Its processes outlive a crash of the first one, and its pipes.
 	cmd.SysProcAttr, cmd.WaitDelay = &syscall.SysProcAttr{Setpgid: true}, 100*time.Millisecond
 	switch {
+	case tr.inOwn:
 	case !private:
 		alone.Lock()
 		defer alone.Unlock()
