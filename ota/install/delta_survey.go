@@ -86,6 +86,7 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 	}
 	d.source = source
 	in := &sourceReader{ctx: d.ctx, medium: source, progress: progress}
+	progress(StageCompare, 0, source.Size())
 	index := zck.NewIndex(d.header)
 	if err := index.Scan(in, cutsOf(d.image)); err != nil {
 		return err
