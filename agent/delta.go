@@ -37,7 +37,7 @@ type Pieces struct {
 }
 
 // gainBytes that an attempt brought make up for its failure.
-const gainBytes = 1 << 20
+const gainBytes = 256 << 10
 
 // delta says how a delta for target comes together: what is not on the box is
 // fetched from beside the artifact.
