@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
@@ -18,8 +17,7 @@ const maxPacket = 2 + maxTopic + 2 + MaxPayload + 1
 // packet as its header claims, up to 256 MiB, and trusts the length of a
 // SUBACK; guard cuts the payload of a PUBLISH that is too long, so that it is
 // seen, dropped and acknowledged, and ends the connection at any other packet
-// of a length that a broker has no reason to send. Writes get a deadline,
-// which paho sets for publishes only: a ping into a dead link would hang.
+// of a length that a broker has no reason to send.
 type guard struct {
 	net.Conn
 	r          *bufio.Reader
@@ -81,18 +79,6 @@ func (g *guard) next() error {
 	g.header = appendLength([]byte{kind}, length)
 	g.body = length
 	return nil
-}
-
-// Write implements [io.Writer] with a deadline for each call.
-func (g *guard) Write(p []byte) (int, error) {
-	if err := g.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
-	}
-	n, err := g.Conn.Write(p)
-	if err == nil {
-		err = g.SetWriteDeadline(time.Time{}) // TLS answers key updates while it reads
-	}
-	return n, err
 }
 
 // readLength reads a remaining length: seven bits a byte, four bytes at most.

@@ -57,7 +57,7 @@ func (c *Client) connect(ctx context.Context, broker *url.URL) (*link, error) {
 			return nil, err
 		}
 		release = context.AfterFunc(ctx, func() { conn.Close() })
-		l.conn = newGuard(conn, len(o.Subscriptions))
+		l.conn = newGuard(newPulse(conn, o.KeepAlive), len(o.Subscriptions))
 		return l.conn, nil
 	})
 	l.client = paho.NewClient(po)
@@ -87,8 +87,7 @@ func pahoOptions(o *Options, broker *url.URL) *paho.ClientOptions {
 	po.SetCleanSession(o.CleanSession)
 	po.SetUsername(o.Username)
 	po.SetPassword(o.Password.reveal())
-	po.SetKeepAlive(o.KeepAlive)
-	po.SetPingTimeout(min(o.KeepAlive, pingTimeout))
+	po.SetKeepAlive(0) // see pulse
 	po.SetConnectTimeout(handshakeTimeout)
 	po.SetWriteTimeout(writeTimeout)
 	po.SetStore(noStore{})
