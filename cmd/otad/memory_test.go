@@ -115,6 +115,12 @@ func (b *box) limitMemory() {
 func statusOf(t *testing.T, s *service, field string) int {
 	t.Helper()
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	return fieldOf(t, text, field)
+}
+
+// fieldOf reads a number of a status in /proc; 0 if it is not there.
+func fieldOf(t *testing.T, text []byte, field string) int {
+	t.Helper()
 	for line := range strings.Lines(string(text)) {
 		if value, ok := strings.CutPrefix(line, field+":"); ok {
 			n, err := strconv.Atoi(strings.Fields(value)[0])

@@ -39,6 +39,7 @@ func run(ctx context.Context, env cli.Env, args []string) error {
 		}
 	})
 	doors.Go(func() { notify(ctx, b.agent, b.log) })
+	doors.Go(func() { rest(ctx, b.agent) })
 	b.sendReports(ctx, cfg, &doors)
 	closeBroker, err := openBroker(ctx, cfg, b, &doors)
 	if err == nil {
