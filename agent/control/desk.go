@@ -95,6 +95,21 @@ func (d *Desk) Take(ctx context.Context, topic string, payload []byte) {
 	d.follow(ctx, c)
 }
 
+// Rest returns when no command is being followed, so that all that were are
+// answered, or when ctx ends.
+func (d *Desk) Rest(ctx context.Context) {
+	rested := make(chan struct{})
+	go func() {
+		defer close(rested)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+	}()
+	select {
+	case <-rested:
+	case <-ctx.Done():
+	}
+}
+
 // Run follows the commands that waited, when their time comes, until ctx ends.
 func (d *Desk) Run(ctx context.Context) {
 	for {

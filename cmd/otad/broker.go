@@ -34,6 +34,9 @@ type brokerDoor struct {
 	topics  report.Topics
 	desk    *control.Desk
 	results chan control.Result
+	last    chan struct{}         // closed when no more results come
+	said    chan struct{}         // closed when they are published, or never will be
+	hush    func()                // gives up what is not published yet
 	home    *report.HomeAssistant // nil when it is off
 }
 
@@ -52,7 +55,7 @@ func openBroker(ctx context.Context, cfg *config.Config, b *box, doors *sync.Wai
 		return func() {}, err
 	}
 	topics := brokerTopics(cfg)
-	d := &brokerDoor{box: b, topics: topics, results: make(chan control.Result, maxResults)}
+	d := &brokerDoor{box: b, topics: topics, results: make(chan control.Result, maxResults), last: make(chan struct{}), said: make(chan struct{})}
 	d.desk = &control.Desk{Verbs: b.agent, Once: b.agent, Now: b.clock.Now, Answer: d.answer, Log: b.log,
 		Own: topics.Command(), Device: topics.Model + "/" + topics.Device, Spread: time.Duration(cfg.MQTT.GroupSpread),
 		Keys: keys, File: filepath.Join(cfg.State.Dir, "waiting.json")}
@@ -75,13 +78,23 @@ func openBroker(ctx context.Context, cfg *config.Config, b *box, doors *sync.Wai
 	publisher := &report.Publisher{Broker: d.client, Outbox: b.journal, Source: b.agent, Topics: topics, Log: b.log, Up: up}
 	doors.Go(func() { publisher.Run(ctx) })
 	doors.Go(func() { d.desk.Run(ctx) })
-	doors.Go(func() { d.publishResults(ctx) })
+	// A command may end the service: its result goes out all the same.
+	late, hush := context.WithCancel(context.WithoutCancel(ctx))
+	d.hush = hush
+	doors.Go(func() { d.publishResults(late) })
 	return d.close, nil
 }
 
 func (d *brokerDoor) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
+	d.desk.Rest(ctx)
+	close(d.last)
+	select {
+	case <-d.said:
+	case <-ctx.Done():
+	}
+	d.hush()
 	if err := d.client.Close(ctx); err != nil {
 		d.box.log.Debug("the broker was left without a word", "cause", err)
 	}
@@ -123,13 +136,20 @@ func (d *brokerDoor) answer(r control.Result) {
 }
 
 // publishResults brings the results to the broker one after the other, each
-// again and again until it is there.
+// again and again until it is there, up to the last one.
 func (d *brokerDoor) publishResults(ctx context.Context) {
+	defer close(d.said)
 	for {
 		select {
 		case r := <-d.results:
 			d.publishResult(ctx, r)
-		case <-ctx.Done():
+			continue
+		case <-d.last:
+		}
+		select {
+		case r := <-d.results:
+			d.publishResult(ctx, r)
+		default:
 			return
 		}
 	}

@@ -190,6 +190,19 @@ func (o *operator) wantStory(update string, want ...ota.Phase) {
 	}
 }
 
+// TestMosquittoLastWord: a command that ends the service is answered before that.
+func TestMosquittoLastWord(t *testing.T) {
+	t.Parallel()
+	w, _, o := newWatched(t)
+	for _, id := range []string{"first", "second", "third"} {
+		service := w.start()
+		o.state(func(s report.State) bool { return s.Online })
+		o.send(control.Command{ID: id, Verb: control.Reboot})
+		service.wait().want(cli.RebootNeeded)
+		o.result(id, "")
+	}
+}
+
 // TestMosquittoCommands sends the box what an operator sends, right and wrong.
 func TestMosquittoCommands(t *testing.T) {
 	t.Parallel()
