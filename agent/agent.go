@@ -286,7 +286,7 @@ func (a *Agent) lookAtBoard(ctx context.Context) {
 }
 
 func (a *Agent) bootEvent() ota.Event {
-	return ota.Booted{BootID: a.boot.ID, Slot: a.boot.Slot, Trial: a.boot.Trial}
+	return ota.Booted{BootID: a.boot.ID, Slot: a.boot.Slot, Version: a.Running, Trial: a.boot.Trial}
 }
 
 // later sets the loop to try again what it could not do.

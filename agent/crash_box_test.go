@@ -299,7 +299,7 @@ func (b *crashBox) ending() ending {
 	if last.Failure != nil {
 		e.kind += ": " + string(last.Failure.Code)
 	}
-	if len(history) > 1 && history[1].Offer.VersionCode == last.Offer.VersionCode {
+	if len(history) > 1 && history[1].Offer.VersionCode == last.Offer.VersionCode && history[1].By == last.By {
 		e.kind += ", at a later attempt"
 	}
 	return e

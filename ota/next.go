@@ -31,9 +31,10 @@ type Event interface{ event() }
 type (
 	// Booted comes first at every start of the agent: what the board says.
 	Booted struct {
-		BootID string
-		Slot   string // the slot that runs
-		Trial  bool   // the board says: not confirmed
+		BootID  string
+		Slot    string  // the slot that runs
+		Version Version // of the system that runs
+		Trial   bool    // the board says: not confirmed
 	}
 	// Accepted starts an update. The record carries ID, Offer, By, Force,
 	// Below, Consent, From, FromSlot and StartedAt; the rest is ignored.

@@ -2,13 +2,17 @@ package ota
 
 import "fmt"
 
+// byBoard is who brought a system that the journal knows nothing of.
+const byBoard = "board"
+
 // booted reconciles the record with the board, which is the truth about which
 // slot runs.
 func booted(r Record, e Booted) (Record, Act) {
 	if e.Trial && (r.Phase == PhaseIdle || r.Phase == "") {
 		// A system on trial that the journal knows nothing of (it was lost):
 		// judge it like any other, or the bootloader will give it up.
-		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: "board", ToSlot: e.Slot}
+		r = Record{ID: "boot-" + e.BootID, Phase: PhaseArmed, By: byBoard, ToSlot: e.Slot,
+			Offer: Offer{VersionCode: e.Version.Code, VersionName: e.Version.Name}}
 	}
 	switch {
 	case r.Applied:
@@ -21,6 +25,12 @@ func booted(r Record, e Booted) (Record, Act) {
 		// A person gave it up, and the power went before it was disarmed: what
 		// was started all the same is given up, not judged.
 		tried = true
+	}
+	if e.Trial && !tried && !r.Phase.Ended() && e.Slot == r.FromSlot {
+		// The boot environment was lost: what is on trial is the system that this
+		// update set out from. It is judged first, by a record of its own.
+		return fail(r, NewTransient(CodeBoard,
+			fmt.Errorf("cannot go on with the update: slot %q, which it is to replace, is on trial again", e.Slot)))
 	}
 	if e.Trial && !tried && !r.Phase.Ended() {
 		// A system on trial while the journal is not that far: it is old, or

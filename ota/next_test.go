@@ -253,8 +253,8 @@ trial sick     | file is gone    | same        | reject
 
 detoured       | boot old        | same        | install
 detoured       | boot old later  | same        | install
-detoured       | boot new        | trial       | check-health
-detoured       | boot new later  | trial       | check-health
+detoured       | boot new        | failed      | settle      
+detoured       | boot new later  | failed      | settle      
 detoured       | boot new kept   | same        | ask-reboot
 detoured       | allowed         | same        | enter-rescue
 detoured       | targeted        | same        | none
@@ -469,8 +469,12 @@ func TestNextContent(t *testing.T) {
 			func(r Record) bool { return r.Phase == PhaseTrial && Resume(r) == ActReject }},
 		{"many boots of a healthy system", with(s["trial healthy"], func(r *Record) { r.Boots = MaxBoots }), happenings["boot new kept"],
 			func(r Record) bool { return r.Failure == nil && Resume(r) == ActConfirm }},
-		{"a trial that nobody knows of", s["idle"], happenings["boot new later"],
-			func(r Record) bool { return r.ID == "boot-2" && r.By == "board" && r.ToSlot == "b" && r.Boots == 1 }},
+		{"a trial that nobody knows of", s["idle"], Booted{BootID: "2", Slot: "b", Version: Version{Code: 7, Name: "v7"}, Trial: true},
+			func(r Record) bool {
+				return r.ID == "boot-2" && r.By == "board" && r.ToSlot == "b" && r.Boots == 1 && r.Offer.VersionCode == 7 && r.Offer.VersionName == "v7"
+			}},
+		{"a trial of what is to be replaced is not the update's", with(s["downloading"], func(r *Record) { r.FromSlot = "a" }), Booted{BootID: "2", Slot: "a", Trial: true},
+			func(r Record) bool { return r.Phase == PhaseFailed && r.Failure.Code == CodeBoard && r.ToSlot == "" }},
 		{"a person gives it up", s["trial"], GivenUp{By: "cli"},
 			func(r Record) bool {
 				return r.Failure.Code == CodeRejected && r.Failure.Class == Refused && strings.Contains(r.Failure.Text, "cli")

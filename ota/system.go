@@ -47,7 +47,7 @@ func (b Box) Confirmed(r Record, running Version) Box {
 	}
 	came := System{Slot: r.ToSlot, Version: running, Image: r.Image, BootID: r.BootID}
 	if !r.Back {
-		if r.Offer != (Offer{}) { // else somebody else brought it
+		if r.By != byBoard { // else somebody else brought it
 			came.Key = r.Offer.Key()
 		}
 		return b.Forget(came.Key).Keep(came)

@@ -166,7 +166,7 @@ func TestEnvironmentWiped(t *testing.T) {
 		r.on()
 		r.says(`^boot: no good environment`)
 		r.says(`^boot: slot A on trial, try 1 of 3`)
-		r.says(`msg="update ended".*result=confirmed version=0`) // nothing was offered
+		r.says(`msg="update ended".*result=confirmed version=1`) // nothing was offered
 		r.publish(2, r.artifact("2"))
 		r.says(`msg="update ended".*result=confirmed version=2`)
 		r.rests("B", "2")
