@@ -132,3 +132,7 @@ pack() { "$otactl" pack --key "$keys/cms.key" --cert "$keys/cms.crt" --model $mo
 pack --compress none --image rootfs="$fw/v2.sqfs" -o otad-sqfs.swu
 pack --compress none --image rootfs="$fw/v2.ext4" -o otad-ext4.swu
 pack --compress zstd --image rootfs="$fw/v2.ext4" -o otad-ext4-zstd.swu
+for release in v1m v2; do
+	pack --delta ./ --image rootfs="$fw/$release.sqfs" -o otad-$release-sqfs-delta.swu
+done
+pack --delta ./ --image rootfs="$fw/v2.ext4" -o otad-v2-ext4-delta.swu

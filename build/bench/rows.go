@@ -130,6 +130,9 @@ func ours() []row {
 		}
 	}
 	for _, r := range []row{
+		{name: "otad sqfs delta", image: "sqfs", art: "otad-v2-sqfs-delta.swu", floor: "sqfs"},
+		{name: "otad sqfs delta, five packages", to: "v1m", image: "sqfs", art: "otad-v1m-sqfs-delta.swu", floor: "sqfs"},
+		{name: "otad ext4 delta", image: "ext4", art: "otad-v2-ext4-delta.swu", floor: "ext4"},
 		{name: "otad sqfs delta, SWUpdate's artifact", image: "sqfs", art: "sqfs-delta.swu", floor: "sqfs"},
 		{name: "otad ext4 delta, SWUpdate's artifact", image: "ext4", art: "ext4-delta.swu", floor: "ext4"},
 	} {

@@ -12,7 +12,13 @@ const (
 	wallTarget  = 1.15 // of the floor with a hash, without the read-back
 	cpuTarget   = 1.25
 	speedTarget = 0.9 // of its own speed, within 32 MiB
+	deltaTarget = 2   // wall, of the floor with a hash that installs the whole image
+	deltaMemory = 26  // VmHWM, in MiB
 )
+
+// networkTargets are what a delta may fetch at most, in MiB: what SWUpdate's
+// chunks take from v1 to v2, and 7 % of the image from v1 to v1m.
+var networkTargets = map[string]float64{"otad sqfs delta": 40, "otad sqfs delta, five packages": 0.07 * 158.4}
 
 // residentTargets are the highest VmHWM of the service, in MiB.
 var residentTargets = map[string]float64{"ext4": 20, "ext4.zst": 26}
@@ -38,8 +44,18 @@ func targetsTable(all results) string {
 				verdict(name+": wall without the read-back ÷ floor+sha256", ratio(l.timed, inSlot, l.hashed, durable), wallTarget, true)
 				verdict(name+": CPU without the read-back ÷ floor+sha256", ratio(l.timed, inSlotCPU, l.hashed, cpuUsed), cpuTarget, true)
 			}
+			if l.row.delta && l.row.image == "sqfs" {
+				verdict(name+": wall without the read-back ÷ floor+sha256 of the whole image", ratio(l.timed, inSlot, l.hashed, durable), deltaTarget, true)
+				if want, ok := networkTargets[l.row.name]; ok {
+					verdict(name+": network, MiB", float64(middle(l.timed, func(r result) int64 { return r.Network }))/(1<<20), want, true)
+				}
+			}
+			if l.row.delta && len(l.sampled) > 0 {
+				verdict(name+": VmHWM, MiB", highest(l), deltaMemory, true)
+				verdict(name+": temporary space, MiB", float64(middle(l.sampled, func(r result) int64 { return r.Memory.Temp }))/1024, 0, true)
+			}
 			if l.row.daemon != "" && len(l.sampled) > 0 {
-				verdict(name+": VmHWM, MiB", float64(middle(l.sampled, func(r result) int64 { return r.Memory.Highest }))/1024, residentTargets[l.row.floor], true)
+				verdict(name+": VmHWM, MiB", highest(l), residentTargets[l.row.floor], true)
 			}
 			if l.row.limit > 0 {
 				free := slices.IndexFunc(lines, func(o line) bool { return o.row.name == l.row.within })
@@ -53,6 +69,11 @@ func targetsTable(all results) string {
 		return ""
 	}
 	return "| | measured | wanted | |\n|---|---|---|---|\n" + b.String()
+}
+
+// highest is VmHWM, in MiB.
+func highest(l line) float64 {
+	return float64(middle(l.sampled, func(r result) int64 { return r.Memory.Highest })) / 1024
 }
 
 // peersTable holds otad against each other installer, on the same image and in
