@@ -85,8 +85,8 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 		return err
 	}
 	d.source = source
-	in := &sourceReader{ctx: d.ctx, medium: source, progress: progress}
-	progress(StageCompare, 0, source.Size())
+	in := &sourceReader{ctx: d.ctx, medium: source, size: extentOf(source, source.Size()), progress: progress}
+	progress(StageCompare, 0, in.size)
 	index := zck.NewIndex(d.header)
 	if err := index.Scan(in, cutsOf(d.image)); err != nil {
 		return err
@@ -104,6 +104,7 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 type sourceReader struct {
 	ctx      context.Context
 	medium   Medium
+	size     int64
 	progress Progress
 	at       int64
 	err      error // that ended it early
@@ -113,14 +114,13 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	size := r.medium.Size()
-	if r.at >= size || r.err != nil {
+	if r.at >= r.size || r.err != nil {
 		return 0, io.EOF
 	}
-	n, err := r.medium.ReadAt(p[:min(int64(len(p)), size-r.at)], r.at)
+	n, err := r.medium.ReadAt(p[:min(int64(len(p)), r.size-r.at)], r.at)
 	if (r.at+int64(n))/sourceWindow != r.at/sourceWindow {
 		_ = r.medium.DropCache() // best effort
-		r.progress(StageCompare, r.at+int64(n), size)
+		r.progress(StageCompare, r.at+int64(n), r.size)
 	}
 	r.at += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) {
