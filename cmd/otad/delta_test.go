@@ -286,14 +286,21 @@ func TestDeltaKilled(t *testing.T) {
 }
 
 // TestDeltaMemory holds a delta to the budget of the service, connected to a
-// broker. Not parallel: others would be measured by the medium.
+// broker. OTAD_MEMORY_MIB makes it larger. Not parallel: others would be
+// measured by the medium.
 func TestDeltaMemory(t *testing.T) {
+	mebibytes := 64
+	if text := os.Getenv("OTAD_MEMORY_MIB"); text != "" {
+		n, err := strconv.Atoi(text)
+		must(t, err)
+		mebibytes = n
+	}
 	broker, err := mqtttest.StartMosquitto(mqtttest.Config{})
 	if err != nil {
 		t.Skip(err)
 	}
 	defer broker.Close()
-	w := newDeltaWorld(t, 64, func(c *config.Config) {
+	w := newDeltaWorld(t, mebibytes, func(c *config.Config) {
 		c.MQTT.Brokers = []string{broker.URL()}
 		c.Policy.CheckEvery = config.Duration(time.Hour)
 	})
