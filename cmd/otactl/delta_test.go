@@ -164,3 +164,38 @@ func TestPackDeltaUsage(t *testing.T) {
 		says(t, errs, tt.says)
 	}
 }
+
+// A description that was written by hand is packed as it is; verify tells what
+// is wrong with its delta.
+func TestVerifyLooksIntoDeltas(t *testing.T) {
+	t.Parallel()
+	_, in := workshop(t, "ecdsa")
+	deltaImages(t, in, true)
+	image, err := os.ReadFile(in("rootfs.ext4"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := zck.Pack(new(bytes.Buffer), bytes.NewReader(image), zck.ToolOptions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, properties, says string
+		header                 []byte
+		code                   int
+	}{
+		{"good", "", "good", header, cli.Done},
+		{"the whole file's name", "", "no zchunk file", []byte("rootfs.zck"), cli.Failed},
+		{"another size", `decompressed-size = "5"; `, "the description says 5", header, cli.Failed},
+		{"odd cuts", `chunk-min = "1"; chunk-average = "2"; chunk-max = "3"; `, "power of two", header, cli.Failed},
+	} {
+		write(t, in("h"), tt.header)
+		write(t, in("sw-description"), []byte(`software = { version = "2"; hardware-compatibility = [ "1.0" ]; images = ( {
+			filename = "h"; type = "delta"; properties = { url = "http://x/2.zck"; chain = "raw"; `+tt.properties+`}; } ); };`))
+		want(t, cli.Done, "pack", "--key", in("keys/signer.key"), "--cert", in("keys/signer.pem"), "--from", in("sw-description"), "-o", in("a.swu"))
+		out, errs := want(t, tt.code, "verify", "--trust", in("keys/ca.pem"), in("a.swu"))
+		if !strings.Contains(out+errs, tt.says) {
+			t.Errorf("%s: %s%s", tt.name, out, errs)
+		}
+	}
+}

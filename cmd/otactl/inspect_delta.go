@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"otad/cmd/internal/cli"
+	"otad/ota"
 	"otad/ota/swu"
 	"otad/ota/zck"
 )
@@ -55,6 +56,23 @@ func (r *contents) readDeltas(a *swu.Archive, running string) error {
 	return nil
 }
 
+// verifyDeltas refuses an artifact with a delta that no box could use.
+func verifyDeltas(f *os.File, a *swu.Archive) error {
+	r, err := readContents(f, a)
+	if err != nil {
+		return err
+	}
+	if err := r.readDeltas(a, ""); err != nil {
+		return err
+	}
+	for _, d := range r.Deltas {
+		if d.Error != "" {
+			return ota.NewPermanent(ota.CodeArtifactUnsupported, fmt.Errorf("cannot use delta %q: %s", d.File, d.Error))
+		}
+	}
+	return nil
+}
+
 func (d *contentsDelta) read(a *swu.Archive, fields map[string]string, running string) error {
 	entry, found := a.Entry(d.File)
 	if !found {
@@ -72,12 +90,15 @@ func (d *contentsDelta) read(a *swu.Archive, fields map[string]string, running s
 		params = zck.Params{Min: number("chunk-min"), Average: number("chunk-average"), Max: number("chunk-max")}
 	}
 	d.Cuts = params.String()
+	if err := params.Check(); err != nil {
+		return fmt.Errorf("%w: %w", zck.ErrUnsupported, err)
+	}
+	if said := fields["properties.decompressed-size"]; said != "" && said != strconv.FormatInt(h.Size, 10) {
+		return fmt.Errorf("%w: its chunks make %d bytes, the description says %s", zck.ErrDamaged, h.Size, said)
+	}
 	d.SWUpdate = params == zck.ToolParams && h.Packed && h.Digest == zck.SHA256
 	if running == "" {
 		return nil
-	}
-	if err := params.Check(); err != nil {
-		return fmt.Errorf("%w: %w", zck.ErrUnsupported, err)
 	}
 	source, err := os.Open(running)
 	if err != nil {

@@ -54,6 +54,9 @@ func verify(ctx context.Context, env cli.Env, args []string) error {
 	if err != nil {
 		return fault(err)
 	}
+	if err := verifyDeltas(f, a); err != nil {
+		return err
+	}
 	who := "a trusted public key"
 	if signer != nil {
 		who = fmt.Sprintf("%q", signer.Subject.CommonName)

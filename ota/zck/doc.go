@@ -14,7 +14,7 @@
 // [Decoder.Decode] and [Header.Check] hold each chunk against it.
 //
 // Memory. A header is kept as it came, with a mark every few chunks: about
-// 45 bytes a chunk as [Pack] writes it for otad, 80 as Debian's zck does. No
+// 40 bytes a chunk as otactl has [Pack] write it, 70 as zck -u does. No
 // chunk is larger than [MaxChunkBytes]. The package has no clock, no disk and
 // no network.
 //

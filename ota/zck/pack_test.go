@@ -23,7 +23,7 @@ var allOptions = map[string]Options{
 
 // testImage has what packs and what does not, and runs of zeros.
 func testImage() []byte {
-	return slices.Concat(noise(700_000, 1), make([]byte, 300_000), phrases(500_000, 2), noise(3, 3))
+	return slices.Concat(noise(250_000, 1), make([]byte, 200_000), phrases(150_000, 2), noise(3, 3))
 }
 
 func TestPackUnpack(t *testing.T) {
@@ -71,7 +71,7 @@ func TestToolsReadOurs(t *testing.T) {
 			must(t, err)
 			want, err := ReadHeader(bytes.NewReader(theirs), 1<<20)
 			must(t, err)
-			if !slices.Equal(sizesOf(h), sizesOf(want)) || !bytes.Equal(h.Chunk(7).Digest, want.Chunk(7).Digest) {
+			if !slices.Equal(sizesOf(h), sizesOf(want)) || !bytes.Equal(h.Chunk(5).Digest, want.Chunk(5).Digest) {
 				t.Error("zck cuts this image elsewhere")
 			}
 		}
@@ -83,7 +83,7 @@ func TestToolCutsAlike(t *testing.T) {
 	t.Parallel()
 	zck := program(t, "zck")
 	dir := t.TempDir()
-	image := slices.Concat(noise(24<<20, 11), phrases(8<<20, 12), make([]byte, 1<<20), noise(1<<20, 13))
+	image := slices.Concat(noise(10<<20, 11), phrases(4<<20, 12), make([]byte, 1<<20), noise(1<<20, 13))
 	must(t, os.WriteFile(filepath.Join(dir, "image"), image, 0o644))
 	out := filepath.Join(dir, "image.zck")
 	if said, err := exec.Command(zck, "-u", "-h", "sha256", "--compression-format=none", "-o", out, filepath.Join(dir, "image")).CombinedOutput(); err != nil {
