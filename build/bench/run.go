@@ -76,7 +76,6 @@ func (p *place) do(r row, sampled bool) (result, error) {
 	if sampled && r.daemon != "" {
 		atRest = idle(g)
 	}
-	syscall.Sync()
 
 	ended, peak := make(chan struct{}), make(chan memory, 1)
 	if sampled {
