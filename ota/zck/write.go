@@ -52,7 +52,7 @@ func Pack(body io.Writer, image io.Reader, o Options) (header []byte, err error)
 		}
 	}
 	if w.count == 0 {
-		return nil, errors.New("cannot pack chunks: the image is empty")
+		return nil, errors.New("cannot cut the image: it is empty")
 	}
 	if err := w.body.Flush(); err != nil {
 		return nil, err
