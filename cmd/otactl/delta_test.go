@@ -12,11 +12,11 @@ import (
 	"otad/ota/zck"
 )
 
-// deltaImages writes two images of 2 MiB, of which the second has a few bytes
+// deltaImages writes two images of 512 KiB, of which the second has a few bytes
 // more in its middle; noise that packs badly, or words that pack well.
 func deltaImages(t *testing.T, in func(string) string, words bool) {
 	t.Helper()
-	old := make([]byte, 2<<20)
+	old := make([]byte, 512<<10)
 	rand.NewChaCha8([32]byte{1}).Read(old)
 	if words {
 		for i := range old {
