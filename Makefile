@@ -60,13 +60,13 @@ bench: build bench-go ## otad beside the other installers of Debian (root, about
 	build/bench/tools.sh
 	nice build/bench/firmware.sh $(BENCH_DIR)
 	$(GO) build -o bin/otad-bench ./build/bench
-	bin/otad-bench -dir $(BENCH_DIR) -rounds $(ROUNDS) -only '$(ONLY)' $(if $(ONLY),,-docs docs/benchmarks.md)
+	bin/otad-bench -dir $(BENCH_DIR) -rounds $(ROUNDS) -only '$(ONLY)' $(if $(ONLY)$(filter 0,$(ROUNDS)),,-docs docs/benchmarks.md)
 
 .PHONY: bench-go
 bench-go: ## measure hot paths alone: hashing, unpacking, writing a slot, reading it back
 	@mkdir -p $(BENCH_DIR)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 100ms -count 6 ./ota/... ./board >$(BENCH_DIR)/go.txt
-	$(GO) tool benchstat $(BENCH_DIR)/go.txt | tee $(BENCH_DIR)/benchstat.txt
+	$(GO) tool benchstat -filter '.unit:(B/s OR B/op)' otad=$(BENCH_DIR)/go.txt | tee $(BENCH_DIR)/benchstat.txt
 
 # Every kind of box that we build for.
 TARGETS := arm,GOARM=5 arm,GOARM=6 arm,GOARM=7 arm64 mipsle,GOMIPS=softfloat riscv64 amd64

@@ -1,7 +1,7 @@
 #!/bin/bash
 # artifacts.sh DIR OTACTL: packages the release v2 of DIR/fw for each installer,
-# into DIR/art, which the web server publishes. What is there already is kept, but
-# for otad's own, which are made anew by the packer that is measured.
+# into DIR/art, which the web server publishes. What is there already is kept;
+# otad's own are made anew when the packer is newer than they are.
 #
 # The names of the slots in the artifacts are $SLOTA and $SLOTB; the web server is
 # at $URL.
@@ -127,12 +127,18 @@ once ext4-gzip.mender mender_of v2.ext4 gzip
 
 # --- otad ---
 
-pack() { "$otactl" pack --key "$keys/cms.key" --cert "$keys/cms.crt" --model $model --version 2.0.0 "$@"; }
+# pack OUT ARGUMENT…
+pack() {
+	local out=$1
+	shift
+	[ "$out" -nt "$otactl" ] ||
+		"$otactl" pack --key "$keys/cms.key" --cert "$keys/cms.crt" --model $model --version 2.0.0 "$@" -o "$out"
+}
 
-pack --compress none --image rootfs="$fw/v2.sqfs" -o otad-sqfs.swu
-pack --compress none --image rootfs="$fw/v2.ext4" -o otad-ext4.swu
-pack --compress zstd --image rootfs="$fw/v2.ext4" -o otad-ext4-zstd.swu
+pack otad-sqfs.swu --compress none --image rootfs="$fw/v2.sqfs"
+pack otad-ext4.swu --compress none --image rootfs="$fw/v2.ext4"
+pack otad-ext4-zstd.swu --compress zstd --image rootfs="$fw/v2.ext4"
 for release in v1m v2; do
-	pack --delta ./ --image rootfs="$fw/$release.sqfs" -o otad-$release-sqfs-delta.swu
+	pack otad-$release-sqfs-delta.swu --delta ./ --image rootfs="$fw/$release.sqfs"
 done
-pack --delta ./ --image rootfs="$fw/v2.ext4" -o otad-v2-ext4-delta.swu
+pack otad-v2-ext4-delta.swu --delta ./ --image rootfs="$fw/v2.ext4"

@@ -104,7 +104,7 @@ make_later() {
 strip() {
 	local r=$1 lib=$1/usr/lib/x86_64-linux-gnu
 	rm -rf "$r"/var/cache/apt/* "$r"/var/lib/apt/lists/* "$r"/var/cache/debconf/*-old "$r"/var/log/* "$r"/var/lib/dpkg/*-old \
-		"$r"/var/cache/ldconfig "$r"/etc/resolv.conf "$r"/tmp/* "$r"/boot/* "$r"/usr/share/{doc,man,info,locale,icons}/* \
+		"$r"/var/cache/ldconfig "$r"/etc/resolv.conf "$r"/tmp/* "${r:?}"/boot/* "$r"/usr/share/{doc,man,info,locale,icons}/* \
 		"$r"/usr/share/{lintian,bug} "$r"/usr/share/X11/locale "$r"/usr/lib/udev/hwdb.{bin,d} \
 		"$lib"/{libLLVM*,libz3.so*,dri,libflite*,libSvtAv1Enc*,gconv,libfftw3*}
 	find "$r" -xdev -type f -name '*.a' -delete

@@ -100,6 +100,9 @@ func measure(o options) error {
 	if err := lines.Encode(machine()); err != nil {
 		return err
 	}
+	if o.rounds == 0 {
+		o.memory = 0
+	}
 	for round := range o.rounds + o.memory {
 		order := slices.Clone(chosen)
 		rand.New(rand.NewPCG(uint64(round), 0)).Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })

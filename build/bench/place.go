@@ -54,7 +54,7 @@ func (p *place) open() error {
 	if err := os.RemoveAll(p.run); err != nil {
 		return err
 	}
-	for _, dir := range []string{p.temp, p.run + "/ram", p.run + "/etc", p.run + "/etc-work", p.run + "/bin"} {
+	for _, dir := range []string{p.temp, p.run + "/ram", p.run + "/bin"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
@@ -70,10 +70,13 @@ func (p *place) open() error {
 // mounts makes a file system for temporary files, whose use is measured, and one
 // for the slots; and gives the box an /etc that can be written to.
 func (p *place) mounts() error {
+	ram := p.run + "/ram"
 	return errors.Join(
 		syscall.Mount("temp", p.temp, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=1777", tempMiB)),
-		syscall.Mount("ram", p.run+"/ram", "tmpfs", 0, "size=4g"),
-		syscall.Mount("etc", "/etc", "overlay", 0, fmt.Sprintf("lowerdir=/etc,upperdir=%s/etc,workdir=%s/etc-work", p.run, p.run)))
+		syscall.Mount("ram", ram, "tmpfs", 0, "size=4g"),
+		os.Mkdir(ram+"/etc", 0o755),
+		os.Mkdir(ram+"/etc-work", 0o755),
+		syscall.Mount("etc", "/etc", "overlay", 0, "lowerdir=/etc,upperdir="+ram+"/etc,workdir="+ram+"/etc-work"))
 }
 
 // slots makes both, and a small one for the root that Mender believes in.
