@@ -17,8 +17,8 @@ debian=$dir/debian/$arch/root
 kernel=$(ls "$debian/lib/modules")
 mib=1048576
 case $arch in
-arm64) boot=booti slot_mib=64 watchdog="i6300esb heartbeat=20" watchdog_stage=2800 ;;
-armhf) boot=bootz slot_mib=32 watchdog="softdog soft_margin=20" watchdog_stage=0 ;;
+arm64) boot=booti slot_mib=64 watchdog="i6300esb heartbeat=10" watchdog_stage=1400 ;;
+armhf) boot=bootz slot_mib=32 watchdog="softdog soft_margin=10" watchdog_stage=0 ;;
 *) echo "mkbox.sh: $arch is not known" >&2; exit 64 ;;
 esac
 mkdir -p "$out"

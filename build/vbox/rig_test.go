@@ -108,7 +108,7 @@ func (r *rig) format(s setup, ca []byte) error {
 			{Name: "b", Device: "/dev/disk/by-partlabel/slotB", BootName: "B"},
 		},
 	}
-	c.Watchdog = config.Watchdog{Device: "/dev/watchdog", Timeout: config.Duration(20 * time.Second)}
+	c.Watchdog = config.Watchdog{Device: "/dev/watchdog", Timeout: config.Duration(10 * time.Second)}
 	c.Console.Port = "/dev/ttyS0"
 	c.State.Dir = "/data/otad"
 	if s.change != nil {
