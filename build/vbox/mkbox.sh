@@ -3,6 +3,7 @@
 # (arm64, armhf), with the otad binary OTAD in its images:
 #
 #   CODE[-FAULT].img, CODE[-FAULT].swu   system images, and artifacts signed by DIR/keys
+#   2-delta.swu, 2-delta-rootfs.zck      version 2 as a delta, and the file of its chunks
 #   disk.img      GPT disk with boot partition and environment, its slots empty
 #   parts         its partitions: name, offset and size in bytes
 #   flash.img     U-Boot's own environment: start without delay
@@ -81,6 +82,8 @@ image() {
 }
 image 1
 image 2
+"$otactl" pack --key "$dir/keys/signer.key" --cert "$dir/keys/signer.pem" --model stv1 --version 2 \
+	--image "rootfs=$out/2.img" --delta ./ -o "$out/2-delta.swu" >/dev/null
 for fault in panic hang unhealthy no-otad; do image 3 $fault; done
 [ "$arch" = armhf ] || image 3 hang-early
 

@@ -86,6 +86,8 @@ func TestPowerCuts(t *testing.T) {
 					}
 					s.boots, s.most = s.boots+r.boots, max(s.most, r.boots)
 					s.took, s.spent = s.took+time.Since(began), s.spent+r.spent
+					fmt.Printf("power cuts, %s: after write %d, %s: %d boots, confirmed %t, failed %t, %.0f s of a core\n",
+						arch, n, how, r.boots, confirmed, t.Failed(), r.spent.Seconds())
 				})
 			}
 		})

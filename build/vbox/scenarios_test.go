@@ -2,6 +2,7 @@ package vbox
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"otad/cmd/otalab/lab"
 	"otad/ota"
 	"otad/transport"
+	"otad/transport/download/downloadtest"
 	"otad/transport/upgradelink/upgradelinktest"
 )
 
@@ -219,6 +221,28 @@ func TestStreamed(t *testing.T) {
 		r.publish(2, r.artifact("2"))
 		r.on()
 		r.says(`no room to stage the artifact, it will be streamed`)
+		r.says(`msg="update ended".*result=confirmed version=2`)
+		r.ended(2, ota.PhaseConfirmed, "")
+		r.rests("B", "2")
+	})
+}
+
+// The new system comes as a delta: what the old one has is copied, the rest is
+// fetched, less than a tenth of the image.
+func TestDelta(t *testing.T) {
+	scenario(t, setup{runs: 1}, func(r *rig) {
+		chunks, err := downloadtest.Disk(filepath.Join(parts, r.arch, "2-delta-rootfs.zck"))
+		r.must(err)
+		r.lab.Host.Add("/fw/2/2-delta-rootfs.zck", chunks)
+		r.publish(2, r.artifact("2-delta"))
+		r.on()
+		var image, fetched int64
+		line := r.says(`msg=delta .*image=\d+ to_fetch=\d+`)
+		_, err = fmt.Sscanf(line[strings.Index(line, "image="):], "image=%d to_fetch=%d", &image, &fetched)
+		r.must(err)
+		if fetched > image/10 {
+			r.t.Errorf("%d of %d bytes were fetched", fetched, image)
+		}
 		r.says(`msg="update ended".*result=confirmed version=2`)
 		r.ended(2, ota.PhaseConfirmed, "")
 		r.rests("B", "2")
