@@ -15,6 +15,10 @@
 // [Around]; scripts, which can do anything, run only from signed artifacts and
 // only where the box has a place for them.
 //
+// A delta is put together from what runs, what is in its place already, and what
+// has to be fetched; each chunk is held against its signed hash before it is
+// written ([Delta]).
+//
 // Crash: Write may be cut at any instant and is then done again from its start.
 // Each file is there whole or not at all; scripts must bear to be run again.
 package install

@@ -39,6 +39,9 @@
 // neither, nothing shows that the rest belongs to the prefix; the splice would
 // be found by the hash only after the whole download, so it starts afresh.
 //
+// Besides, a file can be read without being stored: as a whole ([Stream]), or
+// some pieces of it ([Ranges]), with the same rules for answers.
+//
 // Only "the file is not there" (403, 404, 410), a URL that makes no sense, a
 // file that is too large and one that keeps changing are permanent for the
 // offer. Everything else may be the line, a proxy or a captive portal, and is
