@@ -1,13 +1,11 @@
 package config
 
 import (
-	"fmt"
 	"log/slog"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
 
 	"otad/ota"
 )
@@ -22,18 +20,14 @@ func (c *Config) Level() slog.Level { return logLevels[c.Log.Level] }
 // Text is the effective configuration as a file, defaults filled in. Secrets
 // are in files of their own and so not in it; passwords inside of URLs are
 // blotted out.
-func (c *Config) Text() (string, error) {
+func (c *Config) Text() string {
 	shown := *c
 	shown.Server.URL, shown.Server.Proxy = redacted(c.Server.URL), redacted(c.Server.Proxy)
 	shown.MQTT.Brokers = nil
 	for _, broker := range c.MQTT.Brokers {
 		shown.MQTT.Brokers = append(shown.MQTT.Brokers, redacted(broker))
 	}
-	data, err := toml.Marshal(shown)
-	if err != nil {
-		return "", fmt.Errorf("cannot show configuration: %w", err)
-	}
-	return string(data), nil
+	return string(appendTable(nil, "", reflect.ValueOf(shown)))
 }
 
 func redacted(text string) string {

@@ -97,11 +97,7 @@ func configVerb(ctx context.Context, env cli.Env, args []string) error {
 	if operands[0] == "check" {
 		return checkConfiguration(env, *path, cfg)
 	}
-	text, err := cfg.Text()
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprint(env.Stdout, text)
+	_, err = fmt.Fprint(env.Stdout, cfg.Text())
 	return err
 }
 

@@ -83,7 +83,7 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	b := newBox(t, newSite(t))
 	b.otad("config", "check").want(cli.Done).said("otad.toml", "right")
-	shown := b.otad("config", "show").want(cli.Done).said(`model = 'stv1'`, "check_every")
+	shown := b.otad("config", "show").want(cli.Done).said(`model = "stv1"`, "check_every")
 	if strings.Contains(shown.stdout, secret) {
 		t.Error("the secret is shown")
 	}

@@ -174,10 +174,6 @@ func printSpace(w io.Writer, cfg *config.Config) error {
 }
 
 func printSettings(w io.Writer, cfg *config.Config) error {
-	text, err := cfg.Text()
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, text)
+	_, err := io.WriteString(w, cfg.Text())
 	return err
 }
