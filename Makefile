@@ -10,14 +10,19 @@ RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 LDFLAGS := -s -w -X main.release=$(RELEASE) -X main.built=$(BUILT)
 # HTTP/2 is not used (one stream at a time, least memory) and weighs half a MiB.
-# Calls are inlined only where time is spent, in the runtime and where every byte
-# of an image passes: elsewhere that costs a MiB and gains nothing.
-INLINED := runtime/... internal/runtime/... internal/abi internal/bytealg internal/byteorder internal/sync sync/... \
-  math/bits encoding/binary bytes bufio io unicode/utf8 hash/... vendor/golang.org/x/crypto/... compress/flate \
+# Calls are inlined only where every byte of an image passes: elsewhere that costs
+# a MiB and gains nothing that could be measured (docs/footprint.md).
+INLINED := internal/runtime/... internal/abi internal/bytealg internal/byteorder internal/sync sync/... math/bits \
+  encoding/binary bytes bufio io unicode/utf8 hash/... \
   crypto/internal/fips140deps/... $(addprefix crypto/internal/fips140/,subtle alias sha256 aes/...) \
-  github.com/klauspost/compress/... github.com/ulikunitz/xz/...
+  $(addprefix vendor/golang.org/x/crypto/,chacha20/... chacha20poly1305 internal/...) \
+  github.com/klauspost/compress/... github.com/ulikunitz/xz/lzma
 GCFLAGS := -gcflags=all=-l $(patsubst %,-gcflags=%=,$(INLINED))
-BUILD   := $(GO) build -trimpath -tags nethttpomithttp2 $(GCFLAGS) -ldflags '$(LDFLAGS)'
+# A page of memory on 32-bit ARM is 4 KiB; Go leaves room for pages of 64 KiB, which
+# a few servers and network disks have: PAGE_arm=65536 is for them.
+PAGE_arm ?= 4096
+build_for = $(GO) build -trimpath -tags nethttpomithttp2 $(GCFLAGS) -ldflags '$(LDFLAGS)$(if $(PAGE_$1), -R $(PAGE_$1))'
+BUILD    := $(call build_for,)
 
 PROGRAMS := otad otactl otalab
 
@@ -74,18 +79,21 @@ TARGETS := arm,GOARM=5 arm,GOARM=6 arm,GOARM=7 arm64 mipsle,GOMIPS=softfloat ris
 .PHONY: cross
 cross: ## otad for every kind of box, into bin/
 	@mkdir -p bin
-	@set -e; for target in $(TARGETS); do \
-	  arch=$${target%%,*}; variant=$${target#*,}; [ $$variant != $$arch ] || variant=; \
-	  name=bin/otad-linux-$$arch$${variant#*=}; \
-	  env GOOS=linux GOARCH=$$arch $$variant $(BUILD) -o $$name ./cmd/otad; \
-	  printf '%-32s %9d bytes\n' $$name $$(wc -c < $$name); \
-	done
+	@set -e; $(foreach target,$(TARGETS),$(call cross_to,$(subst $(comma), ,$(target))))
+
+comma := ,
+# The words of a target are its GOARCH and, if it has one, its variant.
+program_of = bin/otad-linux-$(firstword $1)$(lastword $(subst =, ,$(word 2,$1)))
+define cross_to
+GOOS=linux GOARCH=$(firstword $1) $(word 2,$1) $(call build_for,$(firstword $1)) -o $(call program_of,$1) ./cmd/otad; \
+printf '%-32s %9d bytes\n' $(call program_of,$1) $$(wc -c <$(call program_of,$1));
+endef
 
 .PHONY: reproducible
 reproducible: cross ## build otad for ARMv7 again, in another place and from nothing: the same bytes
 	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	git ls-files -z | xargs -0 cp --parents -t "$$dir"; cd "$$dir"; \
-	GOOS=linux GOARCH=arm GOARM=7 GOCACHE="$$dir/cache" $(BUILD) -o "$$dir/again" ./cmd/otad; \
+	GOOS=linux GOARCH=arm GOARM=7 GOCACHE="$$dir/cache" $(call build_for,arm) -o "$$dir/again" ./cmd/otad; \
 	cmp "$$dir/again" '$(CURDIR)/bin/otad-linux-arm7'; sha256sum "$$dir/again" | sed 's/ .*/  twice the same/'
 
 # Debian's names of what `make cross` builds.
