@@ -80,6 +80,15 @@ TARGETS := arm,GOARM=5 arm,GOARM=6 arm,GOARM=7 arm64 mipsle,GOMIPS=softfloat ris
 cross: ## otad for every kind of box, into bin/
 	@mkdir -p bin
 	@set -e; $(foreach target,$(TARGETS),$(call cross_to,$(subst $(comma), ,$(target))))
+	@bytes=$$(cat bin/otad-linux-arm7 2>/dev/null | wc -c); [ $$bytes -le $(MOST_BYTES) ] || \
+	  { echo "otad for ARMv7 has $$bytes bytes, more than $(MOST_BYTES): see docs/footprint.md" >&2; exit 1; }
+
+# What otad for ARMv7 may weigh: the target is 9 MiB, a quarter is for what comes.
+MOST_BYTES := 9699328
+
+.PHONY: footprint
+footprint: cross ## write the sizes of `make cross` into docs/footprint.md
+	build/footprint.sh bin docs/footprint.md
 
 comma := ,
 # The words of a target are its GOARCH and, if it has one, its variant.
