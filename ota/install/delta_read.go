@@ -28,7 +28,7 @@ type deltaReader struct {
 	plain  []byte // of the chunk under way
 	at     int    // in plain
 	packed []byte
-	copied int64 // from the source, since its pages were let go of
+	copied ota.Span // of the source, from the first byte to the last, since its pages were let go of
 }
 
 // begin begins to fetch.
@@ -64,6 +64,7 @@ func (d *deltaReader) Close() error {
 		d.decoder.Close()
 	}
 	if d.source != nil {
+		_ = forgets(d.source)(d.copied.Offset, d.copied.Length) // best effort
 		return d.source.Close()
 	}
 	return nil
@@ -110,13 +111,16 @@ func (d *deltaReader) chunk(i int) error {
 	return d.again(i, c)
 }
 
-// copy takes a chunk from what runs.
+// copy takes a chunk from what runs. The pages of what was copied are let go of
+// by ranges: those that the system next door lives from may be in the same cache.
 func (d *deltaReader) copy(at int64, c zck.Chunk) bool {
 	right := d.load(d.source, at, c)
-	if d.copied += int64(c.Size); d.copied >= sourceWindow {
-		d.copied = 0
-		_ = d.source.DropCache() // best effort
+	end := at + int64(c.Size)
+	if near := d.copied.End() <= at && end-d.copied.Offset <= sourceWindow; !near || d.copied.Length == 0 {
+		_ = forgets(d.source)(d.copied.Offset, d.copied.Length) // best effort
+		d.copied = ota.Span{Offset: at}
 	}
+	d.copied.Length = end - d.copied.Offset
 	return right
 }
 

@@ -139,7 +139,12 @@ type missingChunk struct {
 // missing are the chunks that are neither in the source nor in their place, in
 // their order.
 func (d *deltaReader) missing() (list []missingChunk, err error) {
+	begun := int64(0) // where what was not let go of begins
 	for i, c := range d.header.Chunks(0) {
+		if c.Offset-begun >= sourceWindow {
+			_ = forgets(d.slot)(begun, c.Offset-begun) // best effort
+			begun = c.Offset
+		}
 		if d.from[i] != fromNet {
 			continue
 		}
