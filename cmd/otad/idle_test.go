@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/pem"
 	"fmt"
+	"math"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -17,10 +18,11 @@ import (
 const (
 	// idleBudget is all that may be resident while nothing happens, in KiB.
 	idleBudget = 12 << 10
-	// wakeBudget is how often threads may go to sleep again while nothing happens
-	// for six seconds: room for what the runtime does, and less than a ticker of
-	// five seconds takes, which wakes the runtime dozens of times.
-	wakeBudget = 20
+	// wakeBudget is how often threads may go to sleep again in a time in which
+	// nothing happens: room for what the runtime does, less than a ticker takes.
+	wakeBudget = 9
+	// quietTries is how often such a time is waited for, where others make noise.
+	quietTries = 5
 	systemCAs  = "/etc/ssl/certs/ca-certificates.crt"
 )
 
@@ -56,9 +58,9 @@ func TestIdle(t *testing.T) {
 				must(t, os.WriteFile(roots, append(bundle, authority.RootPEM()...), 0o644))
 			}
 			broker := mqtttest.NewMosquitto(t, mqtttest.Config{Authority: authority})
-			settings := func(every time.Duration) func(*config.Config) {
+			settings := func(every time.Duration, brokers ...string) func(*config.Config) {
 				return func(c *config.Config) {
-					c.Server.URL, c.MQTT.Brokers = url, []string{broker.URL()}
+					c.Server.URL, c.MQTT.Brokers = url, brokers
 					c.Policy.CheckEvery = config.Duration(every)
 				}
 			}
@@ -70,16 +72,18 @@ func TestIdle(t *testing.T) {
 			first := s.api.Requests()[0].At.Sub(begin)
 			service.kill()
 
-			b.configure(settings(time.Hour))
-			connections := strings.Count(broker.Log(), "otad-")
+			b.configure(settings(time.Hour, broker.URL()))
 			service = b.start()
-			until(t, "the broker", func() bool { return strings.Count(broker.Log(), "otad-") > connections })
+			until(t, "the broker", func() bool { return strings.Contains(broker.Log(), "otad-") })
+			until(t, "rest", func() bool { return raced || statusOf(t, service, "VmRSS") < statusOf(t, service, "VmHWM")*3/4 })
 			fresh := statusOf(t, service, "VmHWM")
-			// What the start took is given back by now, or never.
-			until(t, "rest", func() bool { return raced || statusOf(t, service, "VmRSS") < fresh*3/4 })
-			awake := switchesOf(t, service)
-			time.Sleep(watch) // nothing can be waited for: nothing must happen
-			wakes, resident := switchesOf(t, service)-awake, statusOf(t, service, "VmRSS")
+			wakes := math.MaxInt
+			for try := 0; wakes > wakeBudget && try < quietTries && (try == 0 || !raced); try++ {
+				before := switchesOf(t, service)
+				time.Sleep(watch) // nothing can be waited for: nothing must happen
+				wakes = min(wakes, switchesOf(t, service)-before)
+			}
+			resident := statusOf(t, service, "VmRSS")
 			t.Logf("first request after %d ms; %.1f MiB when started, %.1f at rest, %.1f of them its own; %d switches in %v",
 				first.Milliseconds(), float64(fresh)/1024, float64(resident)/1024, float64(statusOf(t, service, "RssAnon"))/1024, wakes, watch)
 			if !raced && (resident > idleBudget || resident == 0) {
