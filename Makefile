@@ -11,7 +11,7 @@ BUILT   ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 LDFLAGS := -s -w -X main.release=$(RELEASE) -X main.built=$(BUILT)
 # HTTP/2 is not used (one stream at a time, least memory) and weighs half a MiB.
 # Calls are inlined only where every byte of an image passes: elsewhere that costs
-# a MiB and gains nothing that could be measured (docs/footprint.md).
+# a MiB and gains little (docs/footprint.md).
 INLINED := internal/runtime/... internal/abi internal/bytealg internal/byteorder internal/sync sync/... math/bits \
   encoding/binary bytes bufio io unicode/utf8 hash/... \
   crypto/internal/fips140deps/... $(addprefix crypto/internal/fips140/,subtle alias sha256 aes/...) \
