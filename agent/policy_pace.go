@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"otad/board"
+	"otad/ota/install"
 	"otad/ota/pace"
 )
 
@@ -45,4 +46,12 @@ func (s *pacedSlot) WriteAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	return s.Medium.WriteAt(p, off)
+}
+
+// Forget implements [install.Forgetter], if the slot does.
+func (s *pacedSlot) Forget(off, length int64) error {
+	if f, ok := s.Medium.(install.Forgetter); ok {
+		return f.Forget(off, length)
+	}
+	return nil
 }

@@ -5,11 +5,11 @@ import "io"
 // passingBytes is how much of a file stays in the page cache behind its reader.
 const passingBytes = 4 << 20
 
-// passing reads a file of which nothing need stay in memory.
+// passing reads what need not stay in memory.
 type passing struct {
-	file  File
-	pages Pages
-	left  int64 // where what was read and is still held begins
+	from   io.ReaderAt
+	forget func(off, length int64) error
+	left   int64 // where what was read and is still held begins
 }
 
 // Passing returns f for one who reads it from front to back, perhaps more than
@@ -20,18 +20,24 @@ func Passing(f File) io.ReaderAt {
 	if !ok {
 		return f
 	}
-	return &passing{file: f, pages: pages}
+	return PassingBy(f, pages.Settle)
+}
+
+// PassingBy is Passing for what has its own way to let go of a range. Who skips
+// a part lets go of that, too.
+func PassingBy(r io.ReaderAt, forget func(off, length int64) error) io.ReaderAt {
+	return &passing{from: r, forget: forget}
 }
 
 func (p *passing) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.file.ReadAt(b, off)
+	n, err := p.from.ReadAt(b, off)
 	end := off + int64(n)
 	if end < p.left { // again from the front
 		p.left = off
 	}
 	// A fault of what only saves memory is none of the reader's.
 	if held := end - p.left; held >= passingBytes || err == io.EOF && held > 0 {
-		_ = p.pages.Settle(p.left, held)
+		_ = p.forget(p.left, held)
 		p.left = end
 	}
 	return n, err

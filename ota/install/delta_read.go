@@ -17,8 +17,9 @@ type deltaReader struct {
 	image  swu.Image
 	header *zck.Header
 	slot   Slot
-	source Medium  // nil for none
-	from   []int64 // of each chunk
+	source Medium      // nil for none
+	copies io.ReaderAt // the source, read in passing
+	from   []int64     // of each chunk
 
 	decoder  *zck.Decoder
 	stream   io.ReadCloser // what has to be fetched; nil for nothing
@@ -28,7 +29,6 @@ type deltaReader struct {
 	plain  []byte // of the chunk under way
 	at     int    // in plain
 	packed []byte
-	copied ota.Span // of the source, from the first byte to the last, since its pages were let go of
 }
 
 // begin begins to fetch.
@@ -64,7 +64,6 @@ func (d *deltaReader) Close() error {
 		d.decoder.Close()
 	}
 	if d.source != nil {
-		_ = forgets(d.source)(d.copied.Offset, d.copied.Length) // best effort
 		return d.source.Close()
 	}
 	return nil
@@ -103,25 +102,12 @@ func (d *deltaReader) chunk(i int) error {
 	case from <= fromChunk:
 		right = d.load(d.slot, d.header.Chunk(writtenChunk(from)).Offset, c)
 	default:
-		right = d.copy(from, c)
+		right = d.load(d.copies, from, c)
 	}
 	if right {
 		return nil
 	}
 	return d.again(i, c)
-}
-
-// copy takes a chunk from what runs. The pages of what was copied are let go of
-// by ranges: those that the system next door lives from may be in the same cache.
-func (d *deltaReader) copy(at int64, c zck.Chunk) bool {
-	right := d.load(d.source, at, c)
-	end := at + int64(c.Size)
-	if near := d.copied.End() <= at && end-d.copied.Offset <= sourceWindow; !near || d.copied.Length == 0 {
-		_ = forgets(d.source)(d.copied.Offset, d.copied.Length) // best effort
-		d.copied = ota.Span{Offset: at}
-	}
-	d.copied.Length = end - d.copied.Offset
-	return right
 }
 
 // load makes what lies at an offset the chunk under way, and tells whether it is

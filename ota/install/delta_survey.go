@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"otad/ota"
+	"otad/ota/durable"
 	"otad/ota/zck"
 )
 
@@ -26,8 +27,17 @@ const (
 func ofChunk(i int) int64         { return fromChunk - int64(i) }
 func writtenChunk(from int64) int { return int(fromChunk - from) }
 
-// sourceWindow is how much of the source is read until its pages are let go of.
-const sourceWindow = 8 << 20
+// inPassing returns r for one who reads it from front to back and has no more
+// need of it, where it can let go of a range: the memory is for what runs beside.
+func inPassing(r io.ReaderAt) io.ReaderAt {
+	if f, ok := r.(Forgetter); ok {
+		return durable.PassingBy(r, f.Forget)
+	}
+	return r
+}
+
+// tellBytes of the source lie between two reports of the comparison.
+const tellBytes = 8 << 20
 
 // survey finds out where each chunk comes from, and begins to fetch.
 func (d *deltaReader) survey(target string, progress Progress) error {
@@ -84,8 +94,8 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 	if err != nil {
 		return err
 	}
-	d.source = source
-	in := &sourceReader{ctx: d.ctx, medium: source, size: extentOf(source, source.Size()), progress: progress}
+	d.source, d.copies = source, inPassing(source)
+	in := &sourceReader{ctx: d.ctx, from: d.copies, size: extentOf(source, source.Size()), progress: progress}
 	progress(StageCompare, 0, in.size)
 	index := zck.NewIndex(d.header)
 	if err := index.Scan(in, cutsOf(d.image)); err != nil {
@@ -99,11 +109,11 @@ func (d *deltaReader) compare(target string, progress Progress) error {
 	return in.err
 }
 
-// sourceReader reads what runs from front to back, with little of it in the
-// page cache at any time. A part that cannot be read ends it.
+// sourceReader reads what runs from front to back. A part that cannot be read
+// ends it.
 type sourceReader struct {
 	ctx      context.Context
-	medium   Medium
+	from     io.ReaderAt
 	size     int64
 	progress Progress
 	at       int64
@@ -117,9 +127,8 @@ func (r *sourceReader) Read(p []byte) (int, error) {
 	if r.at >= r.size || r.err != nil {
 		return 0, io.EOF
 	}
-	n, err := r.medium.ReadAt(p[:min(int64(len(p)), r.size-r.at)], r.at)
-	if (r.at+int64(n))/sourceWindow != r.at/sourceWindow {
-		_ = r.medium.DropCache() // best effort
+	n, err := r.from.ReadAt(p[:min(int64(len(p)), r.size-r.at)], r.at)
+	if (r.at+int64(n))/tellBytes != r.at/tellBytes {
 		r.progress(StageCompare, r.at+int64(n), r.size)
 	}
 	r.at += int64(n)
@@ -139,25 +148,20 @@ type missingChunk struct {
 // missing are the chunks that are neither in the source nor in their place, in
 // their order.
 func (d *deltaReader) missing() (list []missingChunk, err error) {
-	begun := int64(0) // where what was not let go of begins
+	idle := inPassing(d.slot)
 	for i, c := range d.header.Chunks(0) {
-		if c.Offset-begun >= sourceWindow {
-			_ = forgets(d.slot)(begun, c.Offset-begun) // best effort
-			begun = c.Offset
-		}
 		if d.from[i] != fromNet {
 			continue
 		}
 		if err := d.ctx.Err(); err != nil {
 			return nil, err
 		}
-		if d.load(d.slot, c.Offset, c) {
+		if d.load(idle, c.Offset, c) {
 			d.from[i] = fromPlace
 			continue
 		}
 		list = append(list, missingChunk{binary.NativeEndian.Uint64(c.Digest), int32(i)})
 	}
-	_ = d.slot.DropCache() // best effort
 	return list, nil
 }
 

@@ -240,22 +240,16 @@ func (p *Plan) arrange(selected *swu.Plan, rules Rules) error {
 // runs: there is nothing to arm, and nothing to fall back to.
 func (p *Plan) FillsSlot() bool { return p.slot.target != nil }
 
-// forgets is how to let go of the memory of a range of slot; nothing is done if
-// it cannot.
-func forgets(slot any) func(off, length int64) error {
-	if f, ok := slot.(Forgetter); ok {
-		return f.Forget
-	}
-	return func(int64, int64) error { return nil }
-}
-
 // ReadBack reads the image back from the medium and compares it with what was
 // written. A difference is a fault of the medium (readback).
 func ReadBack(ctx context.Context, slot Slot, image ota.Image, progress Progress) error {
 	if err := slot.DropCache(); err != nil {
 		return boardFault("read back", err)
 	}
-	forget := forgets(slot)
+	forget := func(off, length int64) error { return nil }
+	if f, ok := slot.(Forgetter); ok {
+		forget = f.Forget
+	}
 	digest := sha256.New()
 	pooled := blockPool.Get().(*block)
 	defer blockPool.Put(pooled)
