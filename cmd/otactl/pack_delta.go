@@ -151,14 +151,8 @@ type chunked struct {
 	chunks int
 }
 
-func (c *chunked) read() (*zck.Header, error) {
-	h, err := zck.ReadHeader(bytes.NewReader(c.header), maxZckHeader)
-	if err != nil {
-		return nil, err
-	}
-	c.bytes, c.body, c.chunks = h.Size, h.BodySize, h.Len()
-	return h, nil
-}
+// count takes the figures from the header.
+func (c *chunked) count(h *zck.Header) { c.bytes, c.body, c.chunks = h.Size, h.BodySize, h.Len() }
 
 // cutImage writes a file of chunks. Whether they are packed is seen by doing it.
 func cutImage(ctx context.Context, env cli.Env, o *packOptions, name string, image *os.File, file, temp string) (*chunked, error) {
@@ -189,9 +183,11 @@ func cutImage(ctx context.Context, env cli.Env, o *packOptions, name string, ima
 			return nil, err
 		}
 		made.sha256 = hex.EncodeToString(sum.Sum(nil))
-		if _, err := made.read(); err != nil {
+		h, err := zck.ReadHeader(bytes.NewReader(made.header), maxZckHeader)
+		if err != nil {
 			return nil, err
 		}
+		made.count(h)
 		if o.deltaChunks == forSWUpdate || made.bytes-made.body > made.bytes/worthPacking {
 			break
 		}
@@ -218,14 +214,12 @@ func takeZck(ctx context.Context, env cli.Env, name string, image *os.File, file
 	m := newMeter(env.Stderr, "reading "+name, fileBytes(in))
 	defer m.clear()
 	body := io.TeeReader(cancelReader{ctx, in}, m)
-	if _, err := zck.ReadHeader(io.TeeReader(body, &raw), maxZckHeader); err != nil {
+	h, err := zck.ReadHeader(io.TeeReader(body, &raw), maxZckHeader)
+	if err != nil {
 		return nil, fmt.Errorf("cannot use %q: %w", file, err)
 	}
 	made.header = raw.Bytes()
-	h, err := made.read()
-	if err != nil {
-		return nil, err
-	}
+	made.count(h)
 	d, err := h.NewDecoder()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"otad/ota"
@@ -26,6 +27,7 @@ type line struct {
 	why      context.Context         // of resp
 	failures int                     // in a row
 	gained   int64                   // bytes since the last of them
+	err      error                   // that ended the reading
 }
 
 // newLine makes no request yet.
@@ -118,6 +120,30 @@ func (l *line) failed(err error, at int64) error {
 		return err
 	}
 	return nil
+}
+
+// persist is io.Reader for read, which has no patience: when read fails, failed
+// waits for another attempt or says why there is none. No byte and no error of
+// read: again, please.
+func (l *line) persist(p []byte, read func([]byte) (int, error), failed func(error) error) (int, error) {
+	for l.err == nil {
+		n, err := read(p)
+		if n > 0 {
+			return n, nil
+		}
+		switch {
+		case err == io.EOF:
+			l.hangUp()
+			l.err = io.EOF
+		case err != nil:
+			l.hangUp()
+			l.err = failed(err)
+		}
+	}
+	if l.err != io.EOF {
+		l.cancel()
+	}
+	return 0, l.err
 }
 
 // hangUp gives the connection back: for the next request, if its answer was

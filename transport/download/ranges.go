@@ -64,7 +64,6 @@ type Ranges struct {
 	part   ota.Span    // of it: what is yet to come
 	asked  ota.Span    // from the first byte to the last, of the answer under way
 	useful bool        // the answer brought something
-	err    error       // that ended the reading
 }
 
 // Ranges prepares to read; the first request is made by the first Read. again is
@@ -85,28 +84,16 @@ func (f *Fetcher) Ranges(ctx context.Context, s Spans, again func(ctx context.Co
 }
 
 // Read implements io.Reader: the wanted pieces, one behind the other.
-func (r *Ranges) Read(p []byte) (int, error) {
-	for r.err == nil {
-		n, err := r.read(p)
-		if n > 0 {
-			return n, nil
-		}
-		switch {
-		case err == io.EOF:
-			r.hangUp()
-			r.err = io.EOF
-		case err != nil && r.way == wayMany && errors.Is(err, errMisfit):
-			r.hangUp()
-			r.down(err)
-		case err != nil:
-			r.hangUp()
-			r.err = r.failed(r.misfit(err), r.at())
-		}
+func (r *Ranges) Read(p []byte) (int, error) { return r.persist(p, r.read, r.failed) }
+
+// failed asks in the next way when this one does not fit, else it is that of a
+// line.
+func (r *Ranges) failed(err error) error {
+	if r.way == wayMany && errors.Is(err, errMisfit) {
+		r.down(err)
+		return nil
 	}
-	if r.err != io.EOF {
-		r.cancel()
-	}
-	return 0, r.err
+	return r.line.failed(r.misfit(err), r.at())
 }
 
 // at is the next byte that is wanted.

@@ -33,7 +33,6 @@ type Stream struct {
 	pieces   int64 // requests that begin before this offset ask for a piece
 	next     int64 // the byte that the body gives next
 	end      int64 // behind its last one; 0 while unknown
-	err      error // that ended the reading
 	reported time.Time
 }
 
@@ -107,26 +106,7 @@ func (s *Stream) SkipTo(offset int64) error {
 }
 
 // Read implements io.Reader. It returns an io.EOF only at the end of the file.
-func (s *Stream) Read(p []byte) (int, error) {
-	for s.err == nil {
-		n, err := s.read(p)
-		if n > 0 {
-			return n, nil
-		}
-		switch {
-		case err == io.EOF:
-			s.hangUp()
-			s.err = io.EOF
-		case err != nil:
-			s.hangUp()
-			s.err = s.failed(err)
-		}
-	}
-	if s.err != io.EOF {
-		s.cancel()
-	}
-	return 0, s.err
-}
+func (s *Stream) Read(p []byte) (int, error) { return s.persist(p, s.read, s.failed) }
 
 // read is Read without patience. No byte and no error: again, please.
 func (s *Stream) read(p []byte) (int, error) {
