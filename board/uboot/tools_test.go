@@ -12,23 +12,8 @@ import (
 	"testing"
 
 	"otad/board"
+	"otad/build/tooltest"
 )
-
-// tool finds a program that others made for U-Boot's environment.
-func tool(t *testing.T, name, debianPackage string) string {
-	t.Helper()
-	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: install %s", name, debianPackage)
-	}
-	t.Skipf("%s is missing: install %s", name, debianPackage)
-	return ""
-}
 
 // tools are fw_printenv and fw_setenv, with the configuration of a machine.
 type tools struct {
@@ -38,7 +23,7 @@ type tools struct {
 
 func newTools(t *testing.T, m *machine) *tools {
 	t.Helper()
-	f := &tools{machine: m, printenv: tool(t, "fw_printenv", "libubootenv-tool"), setenv: tool(t, "fw_setenv", "libubootenv-tool")}
+	f := &tools{machine: m, printenv: tooltest.Path(t, "fw_printenv"), setenv: tooltest.Path(t, "fw_setenv")}
 	f.config = filepath.Join(m.Root, "fw_env.config")
 	var text string
 	for _, c := range m.Copies {
@@ -189,7 +174,7 @@ func TestToolsRefuseTheSame(t *testing.T) {
 // TestMkenvimage reads what U-Boot's own tool made at build time.
 func TestMkenvimage(t *testing.T) {
 	t.Parallel()
-	mkenvimage := tool(t, "mkenvimage", "u-boot-tools")
+	mkenvimage := tooltest.Path(t, "mkenvimage")
 	for name, copies := range map[string][]region{"redundant": inFiles, "one": inFiles[:1]} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

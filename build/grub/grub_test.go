@@ -23,6 +23,7 @@ import (
 	"otad/board"
 	"otad/board/boardtest"
 	"otad/board/hooks"
+	"otad/build/tooltest"
 )
 
 const (
@@ -57,17 +58,12 @@ type pc struct {
 	readOnly bool     // the disk takes no write from GRUB
 }
 
-// need names the programs of the test; without one it is skipped, but in CI.
-func need(t *testing.T, programs ...string) {
+// need names the programs of the test.
+func need(t *testing.T) {
 	t.Helper()
 	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
-	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			if os.Getenv("CI") != "" {
-				t.Fatal(err)
-			}
-			t.Skip(err)
-		}
+	for _, program := range []string{"qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mkfs.ext4", "debugfs"} {
+		tooltest.Path(t, program)
 	}
 }
 
@@ -275,7 +271,7 @@ func (m *pc) variable(name string) (string, error) {
 }
 
 func TestContract(t *testing.T) {
-	need(t, "qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mkfs.ext4", "debugfs")
+	need(t)
 	boardtest.Run(t, func(t *testing.T) boardtest.Harness {
 		m := newPC(t)
 		b, err := m.open()
@@ -320,7 +316,7 @@ func (m *pc) arms() {
 
 // TestTroubles are what otad.cfg promises beyond the contract.
 func TestTroubles(t *testing.T) {
-	need(t, "qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mkfs.ext4", "debugfs")
+	need(t)
 	tests := []struct {
 		name   string
 		broken []string
@@ -380,7 +376,7 @@ func TestTroubles(t *testing.T) {
 // TestDamagedEnvironments: the hooks take no environment for a good one that
 // GRUB would not start from, and change nothing then; GRUB starts a slot.
 func TestDamagedEnvironments(t *testing.T) {
-	need(t, "qemu-system-x86_64", "grub-mkimage", "grub-editenv", "mkfs.ext4", "debugfs")
+	need(t)
 	tests := []struct{ name, env string }{
 		{"zeros", strings.Repeat("\x00", envBytes)},
 		{"no signature", strings.Replace(block(factory), "# GRUB", "# GRAB", 1)},

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -20,8 +21,8 @@ import (
 // of one that zck has made. It fetches only what is new.
 func TestSwupdateTakesOurDeltas(t *testing.T) {
 	t.Parallel()
-	program(t, "swupdate")
-	program(t, "zck")
+	tooltest.Path(t, "swupdate")
+	tooltest.Path(t, "zck")
 	for _, tt := range []struct {
 		name, file string
 		more       []string

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 	"otad/ota/install"
 	"otad/ota/swu"
@@ -74,8 +75,8 @@ versions : ( { name = "app"; version = "1.2.3"; }, { name = "kernel"; version = 
 
 func TestSwupdateAgrees(t *testing.T) {
 	t.Parallel()
-	program(t, "swupdate")
-	program(t, "openssl")
+	tooltest.Path(t, "swupdate")
+	tooltest.Path(t, "openssl")
 	keys := newKeyring(t)
 	rows := matrix()
 	if len(rows) < 60 {
@@ -472,7 +473,7 @@ func (fileSlot) DropCache() error { return nil }
 // What `otactl pack` makes passes `swupdate -c`, and swupdate installs it.
 func TestSwupdateTakesOurs(t *testing.T) {
 	t.Parallel()
-	program(t, "swupdate")
+	tooltest.Path(t, "swupdate")
 	for _, tt := range []struct {
 		name string
 		more []string

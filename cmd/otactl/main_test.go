@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -166,7 +167,7 @@ func TestPackUsage(t *testing.T) {
 // The certificates are good enough for OpenSSL's own verification.
 func TestOpenSSLTakesOurKeys(t *testing.T) {
 	t.Parallel()
-	openssl := program(t, "openssl")
+	openssl := tooltest.Path(t, "openssl")
 	_, in := workshop(t, "rsa")
 	for _, args := range [][]string{
 		{"cms", "-sign", "-in", in("rootfs.ext4"), "-out", in("sig"), "-signer", in("keys/signer.pem"), "-inkey", in("keys/signer.key"), "-outform", "DER", "-nosmimecap", "-binary"},
@@ -176,19 +177,4 @@ func TestOpenSSLTakesOurKeys(t *testing.T) {
 			t.Errorf("openssl %v: %v\n%s", args, err, out)
 		}
 	}
-}
-
-// program finds an outside program; without it the test is skipped, or fails
-// in CI.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -13,7 +14,7 @@ import (
 // every time, shown by inspect, and installed by swupdate as by otad.
 func TestPackFilesAndScripts(t *testing.T) {
 	t.Parallel()
-	program(t, "swupdate")
+	tooltest.Path(t, "swupdate")
 	for _, tt := range []struct {
 		name  string
 		image bool

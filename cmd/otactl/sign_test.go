@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -19,7 +20,7 @@ func put(t *testing.T, name, text string) {
 
 func TestSignInTwoSteps(t *testing.T) {
 	t.Parallel()
-	openssl := program(t, "openssl")
+	openssl := tooltest.Path(t, "openssl")
 	for _, kind := range []string{"rsa", "ecdsa"} {
 		_, in := workshop(t, kind)
 		args := append([]string{"pack", "--unsigned"}, packArgs(in, "-o", in("bare.swu"))[5:]...)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"otad/agent/config"
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -24,7 +25,7 @@ func TestForeignProcessors(t *testing.T) {
 		"arm5": "arm", "arm6": "arm", "arm7": "arm", "arm64": "aarch64",
 		"mipslesoftfloat": "mipsel", "riscv64": "riscv64", "amd64": "x86_64",
 	} {
-		emulators[name] = find(t, "qemu-"+emulator+"-static")
+		emulators[name] = tooltest.Path(t, "qemu-"+emulator+"-static")
 	}
 	tree, err := filepath.Abs("../..")
 	must(t, err)

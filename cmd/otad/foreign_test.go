@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"testing"
 
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 )
 
@@ -27,7 +28,7 @@ func TestForeignArtifacts(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			for _, tool := range []string{"cpio", "openssl", "mkfs.ext4", "debugfs", "gzip", "zstd"} {
-				find(t, tool)
+				tooltest.Path(t, tool)
 			}
 			const size = 8 << 20
 			made := t.TempDir()
@@ -47,7 +48,7 @@ func TestForeignArtifacts(t *testing.T) {
 			}
 			back := filepath.Join(made, "back")
 			must(t, os.Mkdir(back, 0o755))
-			run(t, made, find(t, "debugfs"), "-R", "rdump / "+back, b.slot("b"))
+			run(t, made, tooltest.Path(t, "debugfs"), "-R", "rdump / "+back, b.slot("b"))
 			wantSameFiles(t, tree, back)
 		})
 	}

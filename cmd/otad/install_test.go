@@ -12,6 +12,7 @@ import (
 
 	"otad/agent/config"
 	"otad/agent/report"
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 	"otad/ota"
 )
@@ -149,7 +150,7 @@ func TestNoSpace(t *testing.T) {
 // its own, of the given size, to stage in.
 func (b *box) mountStaging(size string) {
 	b.t.Helper()
-	unshare := find(b.t, "unshare")
+	unshare := tooltest.Path(b.t, "unshare")
 	must(b.t, os.MkdirAll(b.path("staging"), 0o755))
 	const script = `mount -t tmpfs -o size=$SIZE staging "$STAGING" && exec "$@"`
 	b.wrap = []string{unshare, "-m", "env", "SIZE=" + size, "STAGING=" + b.path("staging"), "sh", "-c", script, "sh"}

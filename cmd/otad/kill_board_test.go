@@ -11,6 +11,7 @@ import (
 
 	"otad/agent/config"
 	"otad/board/uboot/uboottest"
+	"otad/build/tooltest"
 )
 
 // ubootMachine is a box that U-Boot starts: the boot script of docs/boards.md
@@ -58,7 +59,7 @@ const inNamespace = `for f in proc/cmdline proc/sys/kernel/random/boot_id var/lo
 // namespace can be had, the test is skipped.
 func newUBootBox(t *testing.T, s *site, slotBytes int64, style string, copies []uboottest.Region, edit ...func(*config.Config)) *box {
 	t.Helper()
-	unshare := find(t, "unshare")
+	unshare := tooltest.Path(t, "unshare")
 	var m ubootMachine
 	b := assemble(t, "", s, func(b *box) machine {
 		script := uboottest.Script(t, "../../docs/boards.md", "boot.cmd", style)

@@ -43,22 +43,6 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// find returns the path of an outside program. Where it is not installed the
-// test is skipped, but fails under CI.
-func find(t *testing.T, name string) string {
-	t.Helper()
-	for _, path := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if found, err := exec.LookPath(path); err == nil {
-			return found
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"otad/agent/control"
 	"otad/agent/report"
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/transport/mqtt/mqtttest"
@@ -47,7 +48,7 @@ func (o *operator) subscribe(more ...string) *tape {
 	o.t.Helper()
 	seen := new(tape)
 	args := append([]string{"-h", o.host, "-p", o.port, "-v", "-q", "1", "-t", "otad/#"}, more...)
-	cmd := exec.CommandContext(o.t.Context(), find(o.t, "mosquitto_sub"), args...)
+	cmd := exec.CommandContext(o.t.Context(), tooltest.Path(o.t, "mosquitto_sub"), args...)
 	cmd.Stdout = seen
 	must(o.t, cmd.Start())
 	o.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
@@ -65,7 +66,7 @@ func (o *operator) send(c control.Command) {
 
 func (o *operator) sendRaw(topic, payload string) {
 	o.t.Helper()
-	run(o.t, ".", find(o.t, "mosquitto_pub"), "-h", o.host, "-p", o.port, "-q", "1", "-t", topic, "-m", payload)
+	run(o.t, ".", tooltest.Path(o.t, "mosquitto_pub"), "-h", o.host, "-p", o.port, "-q", "1", "-t", topic, "-m", payload)
 }
 
 // messages decodes what came on a topic so far, in order.

@@ -15,6 +15,7 @@ import (
 	"otad/agent/report"
 	"otad/board/sim"
 	"otad/board/uboot/uboottest"
+	"otad/build/tooltest"
 	"otad/cmd/internal/cli"
 	"otad/ota"
 	"otad/ota/durable"
@@ -45,7 +46,7 @@ func TestBootEnvOnUBoot(t *testing.T) {
 		`{ name = "BOOT_ORDER"; value = "B A"; }, { name = "BOOT_B_LEFT"; value = "3"; }, { name = "ustate"; value = "1"; }, { name = "gone"`)
 	b.write("2.swu", described(t, authority(), alsoArms.Replace(withBootEnv), two))
 	b.otad("install", "2.swu", "--yes").want(cli.RebootNeeded)
-	printenv := find(t, "fw_printenv")
+	printenv := tooltest.Path(t, "fw_printenv")
 	out, err := exec.Command(printenv, "-c", filepath.Join(m.Root, "etc/fw_env.config")).CombinedOutput()
 	must(t, err)
 	for _, line := range []string{"splash=new = 1\n", "ustate=1\n", "BOOT_ORDER=B A\n", "BOOT_B_LEFT=3\n"} {

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"otad/build/tooltest"
 )
 
 // The extent of a real file system in a slot with room behind it; of what is
@@ -33,10 +35,7 @@ func TestExtent(t *testing.T) {
 					command[i] = image
 				}
 			}
-			if _, err := exec.LookPath(command[0]); err != nil && os.Getenv("CI") != "true" {
-				t.Skip(err)
-			}
-			if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			if out, err := exec.Command(tooltest.Path(t, command[0]), command[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 			content, err := os.ReadFile(image)

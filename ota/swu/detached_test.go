@@ -11,6 +11,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"otad/build/tooltest"
 	"otad/ota/swu"
 	"otad/ota/swu/swutest"
 )
@@ -85,16 +86,11 @@ func (f failing) ReadAt(p []byte, _ int64) (int, error) {
 // What openssl signs is taken, and openssl takes what we sign.
 func TestDetachedWithOpenSSL(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("openssl is missing: run build/install-test-tools.sh")
-		}
-		t.Skip("openssl is missing")
-	}
+	openssl := tooltest.Path(t, "openssl")
 	dir := t.TempDir()
 	run := func(args ...string) {
 		t.Helper()
-		cmd := exec.Command("openssl", args...)
+		cmd := exec.Command(openssl, args...)
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("openssl %q: %v\n%s", args, err, out)

@@ -22,6 +22,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"otad/build/tooltest"
 )
 
 // now is the time at which the tests judge certificates.
@@ -193,24 +195,10 @@ func wantError(t testing.TB, err error, kind Kind, words ...string) {
 	}
 }
 
-// tool finds an outside program; without it the test is skipped, or fails in CI.
-func tool(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 // run runs an outside program in dir and returns what it wrote.
 func run(t testing.TB, dir, stdin, name string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
+	cmd := exec.Command(tooltest.Path(t, name), args...)
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(stdin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

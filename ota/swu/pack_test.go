@@ -13,6 +13,8 @@ import (
 	"testing/iotest"
 
 	"github.com/klauspost/compress/zstd"
+
+	"otad/build/tooltest"
 )
 
 // sample is n bytes, half of them random.
@@ -168,7 +170,7 @@ func TestOthersReadOurs(t *testing.T) {
 		image := sample(100_999)
 		b := pack(t, Manifest{Version: "1", Model: "stv1"}, kind, image)
 		run(t, dir, string(b), "cpio", "-i")
-		cmd := exec.Command(tool(t, decompress[0]), append(decompress[1:], "-")...)
+		cmd := exec.Command(tooltest.Path(t, decompress[0]), append(decompress[1:], "-")...)
 		stored, err := os.Open(filepath.Join(dir, "rootfs.img"))
 		must(t, err)
 		defer stored.Close()

@@ -5,8 +5,6 @@ import (
 	"flag"
 	"io"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"testing"
 )
 
@@ -35,20 +33,6 @@ func noise(n int, seed byte) []byte {
 
 // fixtureImage is what the files in testdata hold.
 func fixtureImage() []byte { return phrases(1<<20+12345, 1) }
-
-// program demands an outside program: without it, CI fails and others skip.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: build/install-test-tools.sh installs it", name)
-	}
-	t.Skipf("%s is missing: build/install-test-tools.sh installs it", name)
-	return ""
-}
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"otad/build/tooltest"
 )
 
 // allOptions are the ways to make a file.
@@ -49,7 +51,7 @@ func TestPackUnpack(t *testing.T) {
 // zchunk's own tools take what Pack makes.
 func TestToolsReadOurs(t *testing.T) {
 	t.Parallel()
-	unzck, check := program(t, "unzck"), program(t, "zck_read_header")
+	unzck, check := tooltest.Path(t, "unzck"), tooltest.Path(t, "zck_read_header")
 	image := testImage()
 	for name, o := range allOptions {
 		file, h := pack(t, image, o)
@@ -66,7 +68,7 @@ func TestToolsReadOurs(t *testing.T) {
 		if o == ToolOptions {
 			out := filepath.Join(t.TempDir(), "image")
 			must(t, os.WriteFile(out, image, 0o644))
-			must(t, exec.Command(program(t, "zck"), "-u", "-h", "sha256", "-o", out+".zck", out).Run())
+			must(t, exec.Command(tooltest.Path(t, "zck"), "-u", "-h", "sha256", "-o", out+".zck", out).Run())
 			theirs, err := os.ReadFile(out + ".zck")
 			must(t, err)
 			want, err := ReadHeader(bytes.NewReader(theirs), 1<<20)
@@ -81,7 +83,7 @@ func TestToolsReadOurs(t *testing.T) {
 // The cuts are zck's, on as much as a box has.
 func TestToolCutsAlike(t *testing.T) {
 	t.Parallel()
-	zck := program(t, "zck")
+	zck := tooltest.Path(t, "zck")
 	dir := t.TempDir()
 	image := slices.Concat(noise(10<<20, 11), phrases(4<<20, 12), make([]byte, 1<<20), noise(1<<20, 13))
 	must(t, os.WriteFile(filepath.Join(dir, "image"), image, 0o644))

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/build/tooltest"
 	"otad/ota"
 	"otad/transport/console"
 	"otad/transport/console/consoletest"
@@ -341,7 +342,7 @@ func TestNobodyThere(t *testing.T) {
 // An ordinary terminal program drives the console, and socat carries it.
 func TestPicocomThroughSocat(t *testing.T) {
 	t.Parallel()
-	picocom, socat := find(t, "picocom"), find(t, "socat")
+	picocom, socat := tooltest.Path(t, "picocom"), tooltest.Path(t, "socat")
 	d := serve(t, &consoletest.Line{})
 	link := filepath.Join(t.TempDir(), "tty")
 	bridge := exec.CommandContext(t.Context(), socat, "PTY,raw,echo=0,link="+link, d.near.Path+",raw,echo=0")

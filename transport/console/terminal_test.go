@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"otad/build/tooltest"
 	"otad/transport/console"
 	"otad/transport/console/consoletest"
 )
@@ -97,25 +98,10 @@ func (t *terminal) say(lines ...string) {
 	}
 }
 
-// find returns the path of an outside program. Where it is not installed the
-// test is skipped, but fails under CI.
-func find(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("%s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 // sb sends a file with Debian's sender of YMODEM, as a terminal program does.
 func (t *terminal) sb(path string) error {
 	t.t.Helper()
-	cmd := exec.Command(find(t.t, "sb"), "--ymodem", "--1k", path)
+	cmd := exec.Command(tooltest.Path(t.t, "sb"), "--ymodem", "--1k", path)
 	port, err := os.OpenFile(t.port.Name(), os.O_RDWR, 0)
 	if err != nil {
 		t.t.Fatal(err)
@@ -128,7 +114,7 @@ func (t *terminal) sb(path string) error {
 // pushBySb types receive and sends a file, with nobody else on the terminal.
 func pushBySb(t *testing.T, d *desk, file []byte) *terminal {
 	t.Helper()
-	find(t, "sb")
+	tooltest.Path(t, "sb")
 	path := t.TempDir() + "/fw.swu"
 	if err := os.WriteFile(path, file, 0o644); err != nil {
 		t.Fatal(err)
@@ -173,7 +159,7 @@ func TestReceiveIsRefused(t *testing.T) {
 	t.Parallel()
 	small := func(o *console.Options) { o.Inbox.MaxBytes = 1000 }
 	d := serve(t, &consoletest.Line{}, small)
-	find(t, "sb")
+	tooltest.Path(t, "sb")
 	path := t.TempDir() + "/fw.swu"
 	if err := os.WriteFile(path, noise(2000, 1), 0o644); err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/url"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -180,15 +179,6 @@ func hostOf(t testing.TB, address string) string {
 		t.Fatal(err)
 	}
 	return u.Host
-}
-
-func needProgram(t testing.TB, err error) {
-	t.Helper()
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skip(err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // logBuffer keeps a log of JSON lines.

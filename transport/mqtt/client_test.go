@@ -16,6 +16,7 @@ import (
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
+	"otad/build/tooltest"
 	"otad/ota"
 	"otad/transport"
 	"otad/transport/mqtt"
@@ -49,14 +50,12 @@ func TestMosquittoClients(t *testing.T) {
 	box.waitUp()
 	box.mustPublish(state(`{"v":1}`))
 
-	sub, err := exec.LookPath("mosquitto_sub")
-	needProgram(t, err)
+	sub := tooltest.Path(t, "mosquitto_sub")
 	out, err := exec.CommandContext(within(t), sub, "-h", host, "-p", port, "-t", "otad/#", "-v", "-C", "1").CombinedOutput()
 	if want := `otad/stv1/box-1/state {"v":1}` + "\n"; err != nil || string(out) != want {
 		t.Errorf("mosquitto_sub printed %q (%v), want %q", out, err, want)
 	}
-	pub, err := exec.LookPath("mosquitto_pub")
-	needProgram(t, err)
+	pub := tooltest.Path(t, "mosquitto_pub")
 	out, err = exec.CommandContext(within(t), pub, "-h", host, "-p", port, "-q", "1", "-t", "otad/all/cmd", "-m", "check").CombinedOutput()
 	if err != nil {
 		t.Fatalf("mosquitto_pub: %v: %s", err, out)

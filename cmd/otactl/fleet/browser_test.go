@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"otad/agent/report"
+	"otad/build/tooltest"
 	"otad/ota"
 	"otad/transport"
 )
@@ -38,12 +39,7 @@ type browser struct {
 // skipped, but fails under CI.
 func openBrowser(t *testing.T, url string) *browser {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil && os.Getenv("CI") == "" {
-		t.Skip("no chromium (Debian: apt-get install chromium)")
-	} else if err != nil {
-		t.Fatal(err)
-	}
+	program := tooltest.Path(t, "chromium")
 	dir, err := os.MkdirTemp("", "chromium") // not t.TempDir: its processes end a little later than it does
 	if err != nil {
 		t.Fatal(err)

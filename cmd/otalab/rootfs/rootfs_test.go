@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"otad/build/tooltest"
 )
 
 // plant fills root with what file systems find difficult: files around the
@@ -128,13 +130,7 @@ func TestBuildUnpack(t *testing.T) {
 // TestUnsquashfs reads an image of ours with the tool that everybody uses.
 func TestUnsquashfs(t *testing.T) {
 	t.Parallel()
-	tool, err := exec.LookPath("unsquashfs")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("unsquashfs (Debian: squashfs-tools) is missing")
-		}
-		t.Skip("unsquashfs (Debian: squashfs-tools) is not installed")
-	}
+	tool := tooltest.Path(t, "unsquashfs")
 	image, tree := buildPlanted(t)
 	out := filepath.Join(t.TempDir(), "out")
 	if text, err := exec.Command(tool, "-no-progress", "-d", out, image).CombinedOutput(); err != nil {
