@@ -63,8 +63,10 @@ func followUpdate(ctx context.Context, env cli.Env, bar *progressLine, d door, s
 }
 
 // patience is how long a person in the foreground is kept waiting by the same
-// trouble without progress. The service tries for much longer.
-const patience = time.Minute
+// trouble without progress: as long as some waits between attempts, so that an
+// outage of half a minute ends in an attempt that works. The service tries for
+// much longer.
+const patience = 2 * time.Minute
 
 var errPatience = errors.New("the same trouble for too long")
 

@@ -75,6 +75,9 @@ const (
 	retryMax   = 2 * time.Second
 )
 
+// artifactHead is how much a stream reads of an artifact to know where to go on.
+const artifactHead = 64 << 10
+
 // deadline is how long otad may go on after the last byte: the longest waits
 // between as many attempts as there are, and between the connections of each.
 func deadline(connections int) time.Duration {
@@ -288,7 +291,13 @@ func (h *heavy) network(t *testing.T, mode mode, f networkFault) {
 		}
 	} else {
 		m.wantInstalled(r)
-		if sum != h.bytes {
+		// A stream that gave up all its connections goes on at its last mark;
+		// whatever gave up none fetches no byte twice.
+		again := int64(0)
+		if !mode.verified && strings.Contains(r.stderr, "act failed") {
+			again = int64(config.Default().Download.Checkpoint) + artifactHead
+		}
+		if sum < h.bytes || sum > h.bytes+again {
 			t.Errorf("%d bytes were fetched of %d: %q", sum, h.bytes, ranges)
 		}
 	}
