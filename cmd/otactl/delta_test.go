@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"otad/cmd/internal/cli"
+	"otad/ota/swu"
 	"otad/ota/zck"
 )
 
@@ -162,6 +163,21 @@ func TestPackDeltaUsage(t *testing.T) {
 	} {
 		_, errs := want(t, cli.Usage, packArgs(in, append(tt.args, "-o", in("a.swu"))...)...)
 		says(t, errs, tt.says)
+	}
+}
+
+// What no box would hold in memory is not packed.
+func TestPackDeltaOfTooManyChunks(t *testing.T) {
+	t.Parallel()
+	_, in := workshop(t, "ecdsa")
+	const chunk = 128
+	if err := os.Truncate(in("rootfs.ext4"), swu.MaxDeltaHeaderBytes/39*chunk+1<<20); err != nil {
+		t.Fatal(err)
+	}
+	_, errs := want(t, cli.Failed, packArgs(in, "--delta", "./", "--delta-chunks", "128/512/128", "-o", in("a.swu"))...)
+	says(t, errs, "cannot make a delta of \"rootfs\"", "hint: ", "--delta-chunks")
+	if _, err := os.Stat(in("a.swu")); err == nil {
+		t.Error("there is an artifact")
 	}
 }
 

@@ -78,7 +78,7 @@ func (d *contentsDelta) read(a *swu.Archive, fields map[string]string, running s
 	if !found {
 		return fmt.Errorf("%w: the archive has no entry %q", zck.ErrDamaged, d.File)
 	}
-	h, err := zck.ReadHeader(a.Payload(entry), maxZckHeader)
+	h, err := zck.ReadHeader(a.Payload(entry), swu.MaxDeltaHeaderBytes)
 	if err != nil {
 		return err
 	}

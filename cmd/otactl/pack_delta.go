@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"otad/cmd/internal/cli"
+	"otad/ota"
 	"otad/ota/swu"
 	"otad/ota/zck"
 )
@@ -22,8 +23,6 @@ import (
 const (
 	// forSWUpdate is the --delta-chunks of what SWUpdate can install too.
 	forSWUpdate = "swupdate"
-	// maxZckHeader bounds the header of a file that was made elsewhere.
-	maxZckHeader = 64 << 20
 	// worthPacking is the part of an image that packing its chunks must save: it
 	// costs a second digest for each of them, and the box the unpacking.
 	worthPacking = 32
@@ -183,7 +182,11 @@ func cutImage(ctx context.Context, env cli.Env, o *packOptions, name string, ima
 			return nil, err
 		}
 		made.sha256 = hex.EncodeToString(sum.Sum(nil))
-		h, err := zck.ReadHeader(bytes.NewReader(made.header), maxZckHeader)
+		if n := len(made.header); n > swu.MaxDeltaHeaderBytes {
+			return nil, ota.NewPermanent(ota.CodeArtifactUnsupported, fmt.Errorf("cannot make a delta of %q: its header would have %d bytes, and a box holds %d at most in memory", name, n, swu.MaxDeltaHeaderBytes)).
+				WithHint("cut it into larger chunks with --delta-chunks, or pack it whole")
+		}
+		h, err := zck.ReadHeader(bytes.NewReader(made.header), swu.MaxDeltaHeaderBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +217,7 @@ func takeZck(ctx context.Context, env cli.Env, name string, image *os.File, file
 	m := newMeter(env.Stderr, "reading "+name, fileBytes(in))
 	defer m.clear()
 	body := io.TeeReader(cancelReader{ctx, in}, m)
-	h, err := zck.ReadHeader(io.TeeReader(body, &raw), maxZckHeader)
+	h, err := zck.ReadHeader(io.TeeReader(body, &raw), swu.MaxDeltaHeaderBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use %q: %w", file, err)
 	}

@@ -52,10 +52,6 @@ type Survey struct {
 	NoSource error
 }
 
-// maxDeltaHeader bounds the header of a delta, which is held in memory: that of
-// an image of 2 GiB in chunks of 16 KiB.
-const maxDeltaHeader = 8 << 20
-
 // aheadOfMedium is how many bytes at most are fetched and not handed to the
 // medium: with what it has not synced they come again after a power cut.
 const aheadOfMedium = (transferBlocks + 1) * blockBytes
@@ -63,7 +59,7 @@ const aheadOfMedium = (transferBlocks + 1) * blockBytes
 // describe reads the header of a delta and checks that its image fits. Its
 // bytes were verified before.
 func (p *Plan) describe(w *work, stored io.Reader) error {
-	h, err := zck.ReadHeader(stored, maxDeltaHeader)
+	h, err := zck.ReadHeader(stored, swu.MaxDeltaHeaderBytes)
 	switch {
 	case errors.Is(err, zck.ErrUnsupported):
 		return ota.NewPermanent(ota.CodeArtifactUnsupported, fmt.Errorf("cannot install %q: %w", w.image.Filename, err))
@@ -161,8 +157,8 @@ func (p *Plan) writeDelta(ctx context.Context, job work, slot Slot, skipEqual bo
 // landDelta fills a target with what the entry is the header of. Nothing is
 // marked: what is in its place shows by itself how far an earlier attempt came.
 func (s *Streaming) landDelta(ctx context.Context, w work, e swu.Entry, slot Slot, skipEqual bool) (ota.Image, error) {
-	if e.SizeBytes > maxDeltaHeader {
-		return ota.Image{}, cannotStream(w.image, fmt.Sprintf("has a header of %d bytes, and %d at most are held in memory", e.SizeBytes, maxDeltaHeader))
+	if e.SizeBytes > swu.MaxDeltaHeaderBytes {
+		return ota.Image{}, cannotStream(w.image, fmt.Sprintf("has a header of %d bytes, and %d at most are held in memory", e.SizeBytes, swu.MaxDeltaHeaderBytes))
 	}
 	header, err := s.verified(w.image, e)
 	if err != nil {

@@ -375,7 +375,7 @@ func TestDeltaIsRefused(t *testing.T) {
 }
 
 func (b *deltaBox) repack(fields string) {
-	header, err := zck.ReadHeader(bytes.NewReader(b.file), maxDeltaHeader)
+	header, err := zck.ReadHeader(bytes.NewReader(b.file), swu.MaxDeltaHeaderBytes)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestDeltaOfAPart(t *testing.T) {
 	b := newDeltaBox(t, old, edited(slices.Concat(old, old))[:3*mib], false)
 	part := b.idle
 	b.idle = newSlot(make([]byte, 4*mib))
-	header, err := zck.ReadHeader(bytes.NewReader(b.file), maxDeltaHeader)
+	header, err := zck.ReadHeader(bytes.NewReader(b.file), swu.MaxDeltaHeaderBytes)
 	if err != nil {
 		t.Fatal(err)
 	}

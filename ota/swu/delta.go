@@ -7,6 +7,10 @@ import (
 	"strconv"
 )
 
+// MaxDeltaHeaderBytes bounds the header of a delta, which a box holds in memory:
+// that of an image of 1.7 GB in chunks of 8 KiB.
+const MaxDeltaHeaderBytes = 8 << 20
+
 // Delta is what an image of type delta says beside the header of its zchunk
 // file, which is its payload: in the words of SWUpdate's delta handler, and for
 // the cuts in our own, which that handler does not know.
