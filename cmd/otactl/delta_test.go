@@ -170,11 +170,11 @@ func TestPackDeltaUsage(t *testing.T) {
 func TestPackDeltaOfTooManyChunks(t *testing.T) {
 	t.Parallel()
 	_, in := workshop(t, "ecdsa")
-	const chunk = 128
+	const chunk = 256
 	if err := os.Truncate(in("rootfs.ext4"), swu.MaxDeltaHeaderBytes/39*chunk+1<<20); err != nil {
 		t.Fatal(err)
 	}
-	_, errs := want(t, cli.Failed, packArgs(in, "--delta", "./", "--delta-chunks", "128/512/128", "-o", in("a.swu"))...)
+	_, errs := want(t, cli.Failed, packArgs(in, "--delta", "./", "--delta-chunks", "256/1024/256", "-o", in("a.swu"))...)
 	says(t, errs, "cannot make a delta of \"rootfs\"", "hint: ", "--delta-chunks")
 	if _, err := os.Stat(in("a.swu")); err == nil {
 		t.Error("there is an artifact")
