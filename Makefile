@@ -158,6 +158,10 @@ crash: ## cut the power at every durable call of an update, in every way (about 
 kill: ## kill the real otad at random instants of 300 updates, on three boards (about five minutes)
 	KILL_ROUNDS=100 $(GO) test -count=1 -timeout 60m -v -run '^TestKillRounds' ./cmd/otad
 
+.PHONY: faults
+faults: ## broken lines, hosts and artifacts of 160 MiB, with the waits of a box (about five minutes)
+	FAULT_MATRIX=full $(GO) test -count=1 -v -timeout 30m -run FaultMatrix ./cmd/otad
+
 .PHONY: stampede
 stampede: ## 2,000 boxes, a mosquitto that dies, and two commands: how many requests a second (under a minute)
 	$(GO) test -count=1 -v -run '^TestNoStampede' ./cmd/otactl

@@ -188,15 +188,13 @@ func (w *deltaWorld) wantNothingUnsigned() {
 }
 
 // TestDeltaFaultMatrix puts a delta through what other installers fail: the
-// faults of the matrix, a tenth as heavy. DELTA_MATRIX_MIB is the size of an
-// image that is put through them as they are.
+// faults of the matrix, with an image of the same size in `make faults` and one of
+// 12 MiB otherwise.
 func TestDeltaFaultMatrix(t *testing.T) {
 	t.Parallel()
-	mebibytes, slower := 12, time.Duration(10)
-	if text := os.Getenv("DELTA_MATRIX_MIB"); text != "" {
-		n, err := strconv.Atoi(text)
-		must(t, err)
-		mebibytes, slower = n, 1
+	mebibytes := 12
+	if lighter == 1 {
+		mebibytes = fullBytes >> 20
 	}
 	turn := make(chan struct{}, 3)
 	for _, f := range networkFaults {
@@ -205,19 +203,14 @@ func TestDeltaFaultMatrix(t *testing.T) {
 			turn <- struct{}{}
 			defer func() { <-turn }()
 			w := newDeltaWorld(t, mebibytes, func(c *config.Config) {
-				d := config.Default().Download
-				c.Download.RetryFirst, c.Download.RetryMax = d.RetryFirst/config.Duration(slower), d.RetryMax/config.Duration(slower)
+				lightRetries(c)
 				if f.dead {
 					c.Download.RetryFirst, c.Download.RetryMax = config.Duration(10*time.Millisecond), config.Duration(50*time.Millisecond)
 				}
 			})
-			line := f.line
+			line := f.lightly()
 			// An answer has a quarter of the image at most.
-			line.After = int64(float64(line.After) / heavyBytes * float64(min(w.news, 12<<20)))
-			if line.Away /= slower; f.dead {
-				line.Away = time.Hour
-			}
-			line.Silent /= slower
+			line.After = int64(float64(f.line.After) / fullBytes * float64(min(w.news, 12<<20)))
 			proxy, err := downloadtest.NewProxy(strings.TrimPrefix(w.site.url, "http://"), line)
 			must(t, err)
 			t.Cleanup(func() { proxy.Close() })

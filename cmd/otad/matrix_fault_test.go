@@ -27,10 +27,44 @@ import (
 // The fault matrix: what other installers were put through, with an image of
 // the same size. docs/reliability.md has what came of it, theirs and ours.
 const (
-	heavyBytes = 160 << 20
-	heavyRate  = 60_000_000 // bytes a second
-	half       = 84_000_000
+	fullBytes = 160 << 20
+	fullRate  = 60_000_000 // bytes a second
+	half      = 84_000_000
 )
+
+// lighter is what sizes, rates and waits are divided by: 1 in `make faults`.
+// Transfers take as long, and a fault comes at the same part of them.
+var lighter = func() int64 {
+	if os.Getenv("FAULT_MATRIX") == "full" {
+		return 1
+	}
+	return 10
+}()
+
+// heavyBytes is the size of the image, heavyCheckpoint how much of it lies
+// between two marks.
+var (
+	heavyBytes      = fullBytes / lighter
+	heavyCheckpoint = config.Default().Download.Checkpoint / config.Size(lighter)
+)
+
+// lightly is the line as it is this time; it may be dead for good.
+func (f networkFault) lightly() downloadtest.Line {
+	line := f.line
+	line.After /= lighter
+	line.Silent /= time.Duration(lighter)
+	if !f.dead {
+		line.Away /= time.Duration(lighter)
+	}
+	return line
+}
+
+// lightRetries makes the waits between attempts those of the default settings, as
+// light as everything else.
+func lightRetries(c *config.Config) {
+	d := config.Default().Download
+	c.Download.RetryFirst, c.Download.RetryMax = d.RetryFirst/config.Duration(lighter), d.RetryMax/config.Duration(lighter)
+}
 
 // mode is a way in which firmware comes in. Every case is tried in each.
 type mode struct {
@@ -70,9 +104,9 @@ var networkFaults = []networkFault{
 }
 
 // Retries of the case that is hopeless. For all others they are the defaults.
-const (
-	retryFirst = 200 * time.Millisecond
-	retryMax   = 2 * time.Second
+var (
+	retryFirst = 200 * time.Millisecond / time.Duration(lighter)
+	retryMax   = 2 * time.Second / time.Duration(lighter)
 )
 
 // artifactHead is how much a stream reads of an artifact to know where to go on.
@@ -179,15 +213,15 @@ func (h *heavy) newBox(t *testing.T, slotBytes int64, line downloadtest.Line, ed
 	must(t, err)
 	t.Cleanup(func() { content.ReaderAt.(*os.File).Close() })
 	s.host.Add("/fw/2.swu", content)
-	line.Rate = heavyRate
+	line.Rate = fullRate / lighter
 	proxy, err := downloadtest.NewProxy(strings.TrimPrefix(s.url, "http://"), line)
 	must(t, err)
 	t.Cleanup(func() { proxy.Close() })
 	s.offer(2, proxy.URL()+"/fw/2.swu")
 	m := &matrixBox{heavy: h, site: s, proxy: proxy}
 	m.box = newBoxIn(t, h.dir, s, slotBytes, append([]func(*config.Config){func(c *config.Config) {
-		d := config.Default().Download
-		c.Download.RetryFirst, c.Download.RetryMax, c.Download.Checkpoint = d.RetryFirst, d.RetryMax, d.Checkpoint
+		lightRetries(c)
+		c.Download.Checkpoint = heavyCheckpoint
 	}}, edit...)...)
 	return m
 }
@@ -269,7 +303,7 @@ func (h *heavy) try(t *testing.T, name string, do func(t *testing.T)) {
 }
 
 func (h *heavy) network(t *testing.T, mode mode, f networkFault) {
-	m := h.newBox(t, heavyBytes, f.line, mode.edit, func(c *config.Config) {
+	m := h.newBox(t, heavyBytes, f.lightly(), mode.edit, func(c *config.Config) {
 		if f.dead {
 			c.Download.RetryFirst, c.Download.RetryMax = config.Duration(retryFirst), config.Duration(retryMax)
 		}
@@ -295,7 +329,7 @@ func (h *heavy) network(t *testing.T, mode mode, f networkFault) {
 		// whatever gave up none fetches no byte twice.
 		again := int64(0)
 		if !mode.verified && strings.Contains(r.stderr, "act failed") {
-			again = int64(config.Default().Download.Checkpoint) + artifactHead
+			again = int64(heavyCheckpoint) + artifactHead
 		}
 		if sum < h.bytes || sum > h.bytes+again {
 			t.Errorf("%d bytes were fetched of %d: %q", sum, h.bytes, ranges)
@@ -387,33 +421,35 @@ func (h *heavy) damaged(t *testing.T, name string, make func(*testing.T, *heavy,
 	}
 }
 
-// noStaging gives the staging directory 20 MiB.
+// noStaging gives the staging directory an eighth of what it would need.
 func (h *heavy) noStaging(t *testing.T, mode mode) {
 	m := h.newBox(t, heavyBytes, downloadtest.Line{}, mode.edit)
 	m.untouched = true
 	before := m.condition()
-	m.mountStaging("20m")
+	room := heavyBytes / 8
+	m.mountStaging(itoa(int(room)))
 	r, took := m.run("upgrade", "--yes")
 	if !mode.verified {
 		m.wantInstalled(r)
-		h.note("| 20 MiB for staging | %s | ok | %.1f s | | |", mode.name, took.Seconds())
+		h.note("| %d MiB for staging | %s | ok | %.1f s | | |", room>>20, mode.name, took.Seconds())
 		return
 	}
 	m.wantRefused(r, before, cli.Failed, ota.CodeNoSpace)
 	if passed := m.proxy.Passed(); len(passed) > 1 || passed[0].BodyBytes > 1<<20 {
 		t.Errorf("it was fetched all the same: %+v", passed)
 	}
-	h.note("| 20 MiB for staging | %s | refused: %s | %.1f s | | |", mode.name, ota.CodeNoSpace, took.Seconds())
+	h.note("| %d MiB for staging | %s | refused: %s | %.1f s | | |", room>>20, mode.name, ota.CodeNoSpace, took.Seconds())
 }
 
-// smallSlot gives the box slots of 64 MiB.
+// smallSlot gives the box slots of two fifths of the image.
 func (h *heavy) smallSlot(t *testing.T, mode mode) {
-	m := h.newBox(t, 64<<20, downloadtest.Line{}, mode.edit)
+	size := heavyBytes * 2 / 5 &^ 4095
+	m := h.newBox(t, size, downloadtest.Line{}, mode.edit)
 	m.untouched = true
 	before := m.condition()
 	r, took := m.run("upgrade", "--yes")
 	m.wantRefused(r, before, cli.Failed, ota.CodeImageTooLarge)
-	h.note("| slot of 64 MiB | %s | refused: %s | %.1f s | | |", mode.name, ota.CodeImageTooLarge, took.Seconds())
+	h.note("| slot of %d MiB | %s | refused: %s | %.1f s | | |", size>>20, mode.name, ota.CodeImageTooLarge, took.Seconds())
 }
 
 // two starts a second install while the first one runs.
