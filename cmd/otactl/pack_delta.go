@@ -182,9 +182,8 @@ func cutImage(ctx context.Context, env cli.Env, o *packOptions, name string, ima
 			return nil, err
 		}
 		made.sha256 = hex.EncodeToString(sum.Sum(nil))
-		if n := len(made.header); n > swu.MaxDeltaHeaderBytes {
-			return nil, ota.NewPermanent(ota.CodeArtifactUnsupported, fmt.Errorf("cannot make a delta of %q: its header would have %d bytes, and a box holds %d at most in memory", name, n, swu.MaxDeltaHeaderBytes)).
-				WithHint("cut it into larger chunks with --delta-chunks, or pack it whole")
+		if err := headerFits(name, len(made.header)); err != nil {
+			return nil, err
 		}
 		h, err := zck.ReadHeader(bytes.NewReader(made.header), swu.MaxDeltaHeaderBytes)
 		if err != nil {
@@ -202,6 +201,15 @@ func cutImage(ctx context.Context, env cli.Env, o *packOptions, name string, ima
 		_, err := io.Copy(w, io.MultiReader(bytes.NewReader(made.header), cancelReader{ctx, body}))
 		return err
 	})
+}
+
+// headerFits refuses what no box would hold in memory.
+func headerFits(name string, n int) error {
+	if n <= swu.MaxDeltaHeaderBytes {
+		return nil
+	}
+	return ota.NewPermanent(ota.CodeArtifactUnsupported, fmt.Errorf("cannot make a delta of %q: its header would have %d bytes, and a box holds %d at most in memory", name, n, swu.MaxDeltaHeaderBytes)).
+		WithHint("cut it into larger chunks with --delta-chunks, or pack it whole")
 }
 
 // takeZck reads a file of chunks that was made elsewhere, all of it: it must

@@ -32,8 +32,7 @@ const (
 	half      = 84_000_000
 )
 
-// lighter is what sizes, rates and waits are divided by: 1 in `make faults`.
-// Transfers take as long, and a fault comes at the same part of them.
+// lighter is what sizes and waits are divided by: 1 in `make faults`.
 var lighter = func() int64 {
 	if os.Getenv("FAULT_MATRIX") == "full" {
 		return 1
@@ -213,7 +212,9 @@ func (h *heavy) newBox(t *testing.T, slotBytes int64, line downloadtest.Line, ed
 	must(t, err)
 	t.Cleanup(func() { content.ReaderAt.(*os.File).Close() })
 	s.host.Add("/fw/2.swu", content)
-	line.Rate = fullRate / lighter
+	if line.Rate == 0 {
+		line.Rate = fullRate
+	}
 	proxy, err := downloadtest.NewProxy(strings.TrimPrefix(s.url, "http://"), line)
 	must(t, err)
 	t.Cleanup(func() { proxy.Close() })
@@ -454,7 +455,7 @@ func (h *heavy) smallSlot(t *testing.T, mode mode) {
 
 // two starts a second install while the first one runs.
 func (h *heavy) two(t *testing.T, mode mode, gap time.Duration) {
-	m := h.newBox(t, heavyBytes, downloadtest.Line{}, mode.edit)
+	m := h.newBox(t, heavyBytes, downloadtest.Line{Rate: fullRate / lighter}, mode.edit)
 	three := system{code: 3}
 	url, _ := m.site.serve("3.swu", three.artifact(t))
 	results := make(chan result, 1)
