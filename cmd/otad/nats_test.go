@@ -152,6 +152,7 @@ func TestNATSCluster(t *testing.T) {
 		service := w.start()
 		id := "go-" + itoa(int(code))
 		operator.wait("the box", online)
+		operator.wait("a cluster that can lose a node", cluster.Healed)
 		operator.send(control.Command{ID: id, Verb: control.Upgrade, Args: control.Args{Now: true}})
 		operator.wait("the download", func() bool {
 			return slices.ContainsFunc(operator.events(), func(e report.Event) bool {

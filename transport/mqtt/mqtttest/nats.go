@@ -3,6 +3,7 @@ package mqtttest
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ type NATS struct {
 type natsNode struct {
 	name             string
 	mqtt, cluster    string // host:port
+	monitor          string // likewise, of its HTTP server
 	cmd              *exec.Cmd
 	exited           chan struct{}
 	log              lockedBuffer
@@ -58,7 +60,7 @@ func (n *NATS) start(nodes int) error {
 	var routes []string
 	for i := range nodes {
 		node := &natsNode{name: fmt.Sprintf("node%d", i)}
-		for _, addr := range []*string{&node.mqtt, &node.cluster} {
+		for _, addr := range []*string{&node.mqtt, &node.cluster, &node.monitor} {
 			var err error
 			if *addr, err = freeAddr(); err != nil {
 				return err
@@ -75,10 +77,11 @@ func (n *NATS) start(nodes int) error {
 		node.config, node.database = filepath.Join(n.dir, node.name+".conf"), filepath.Join(n.dir, node.name)
 		text := fmt.Sprintf(`server_name: %s
 listen: "127.0.0.1:-1"
+http: %q
 jetstream { store_dir: %q, max_mem: 64MB, max_file: 256MB }
 mqtt { host: %q, port: %s }
 cluster { name: otad, listen: %q, routes: [%s] }
-`, node.name, node.database, host, port, node.cluster, strings.Join(routes, ", "))
+`, node.name, node.monitor, node.database, host, port, node.cluster, strings.Join(routes, ", "))
 		if err := os.WriteFile(node.config, []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -112,6 +115,22 @@ func (n *NATS) Start(i int) error {
 		return fmt.Errorf("%s: %w; it said: %s", node.name, err, node.log.String())
 	}
 	return nil
+}
+
+// Healed tells whether every node runs and has caught up with all sessions and
+// messages. Only then does the cluster survive the next dead node.
+func (n *NATS) Healed() bool {
+	for _, node := range n.nodes {
+		resp, err := http.Get("http://" + node.monitor + "/healthz")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return false
+		}
+	}
+	return true
 }
 
 // Kill ends a node with SIGKILL.
