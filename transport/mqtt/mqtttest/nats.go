@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"otad/build/tooltest"
 )
 
 // NATS is a cluster of nats-server processes on loopback, with JetStream and
@@ -33,14 +35,7 @@ type natsNode struct {
 // installed the test is skipped, but fails under CI.
 func NewNATS(tb testing.TB, nodes int) *NATS {
 	tb.Helper()
-	program, err := find("nats-server")
-	switch {
-	case err != nil && os.Getenv("CI") == "":
-		tb.Skip("nats-server is not installed (Debian: apt-get install nats-server)")
-	case err != nil:
-		tb.Fatal("nats-server is not installed")
-	}
-	n := &NATS{program: program, dir: tb.TempDir()}
+	n := &NATS{program: tooltest.Path(tb, "nats-server"), dir: tb.TempDir()}
 	tb.Cleanup(func() {
 		for i := range n.nodes {
 			n.Kill(i)
