@@ -140,7 +140,7 @@ boxes: build ## virtual boxes, ARMv7 and arm64 with a real U-Boot, into bin/vbox
 	build/vbox/mkbox.sh bin/vbox armhf bin/otad-linux-arm7 bin/otactl
 
 # How often the power is cut on each box; which tests run; SHORT=1 leaves out on
-# ARMv7 what is much the same as on arm64, and follows nine of ten power cuts only
+# ARMv7 what is much the same as on arm64, and follows most power cuts only
 # until the update is under way again. A box waits now and then: three at a time.
 POWERCUTS ?= 10
 RUN       ?= .

@@ -3,6 +3,7 @@ package vbox
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -38,8 +39,8 @@ func partitions(arch string) (map[string]part, error) {
 }
 
 // run runs a tool and returns what it says.
-func run(name string, args ...string) (string, error) {
-	out, err := exec.Command(name, args...).CombinedOutput()
+func run(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(out))
 	}
@@ -48,7 +49,7 @@ func run(name string, args ...string) (string, error) {
 
 // copyDisk copies a disk image, holes and all.
 func copyDisk(from, to string) error {
-	_, err := run("cp", "--sparse=always", "--reflink=auto", from, to)
+	_, err := run(context.Background(), "cp", "--sparse=always", "--reflink=auto", from, to)
 	return err
 }
 
@@ -118,7 +119,7 @@ func environment(disk string, env part) (map[string]string, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	out, err := run("fw_printenv", "-c", config)
+	out, err := run(context.Background(), "fw_printenv", "-c", config)
 	if err != nil {
 		return nil, err
 	}

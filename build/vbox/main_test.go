@@ -29,6 +29,7 @@ type row struct {
 	// and boots of the longest.
 	cuts, confirmed, most int
 	took, spent           time.Duration
+	froze                 bool // the machine, not the box; the scenario was begun again
 	verdict               string
 }
 
@@ -87,13 +88,17 @@ func scenario(t *testing.T, s setup, play func(r *rig)) {
 		}
 		t.Run(arch, func(t *testing.T) {
 			t.Parallel()
-			began := time.Now()
-			r := newRig(t, arch, s)
-			defer func() {
-				r.cut()
-				enter(t, row{arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent})
-			}()
-			play(r)
+			onMachine(func(again bool) {
+				began := time.Now()
+				s := s
+				s.again = again
+				r := newRig(t, arch, s)
+				defer func() {
+					r.cut()
+					enter(t, row{arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent, froze: r.froze})
+				}()
+				play(r)
+			})
 		})
 	}
 }
@@ -106,6 +111,8 @@ func enter(t *testing.T, r row) {
 		r.verdict = "FAIL"
 	case t.Skipped():
 		r.verdict = "skipped"
+	case r.froze:
+		r.verdict = "the machine froze"
 	}
 	if r.scenario == "" {
 		r.scenario, _, _ = strings.Cut(strings.TrimPrefix(t.Name(), "Test"), "/")

@@ -25,7 +25,7 @@ import (
 // again; each [throughout]-th goes all the way. E2E_POWERCUTS says how many
 // instants for each box.
 func TestPowerCuts(t *testing.T) {
-	const throughout = 10
+	const throughout = 25
 	if parts == "" {
 		t.Skip("E2E does not name the boxes' directory: `make e2e` does")
 	}
@@ -40,10 +40,17 @@ func TestPowerCuts(t *testing.T) {
 		}
 		t.Run(arch, func(t *testing.T) {
 			t.Parallel()
-			began := time.Now()
-			r := newRig(t, arch, setup{runs: 1})
-			log, base := record(r)
-			enter(t, row{scenario: "PowerCuts: the update", arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent})
+			var r *rig
+			var log *writeLog
+			var base string
+			onMachine(func(again bool) {
+				began := time.Now()
+				r = newRig(t, arch, setup{runs: 1, again: again})
+				defer func() {
+					enter(t, row{scenario: "PowerCuts: the update", arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent, froze: r.froze})
+				}()
+				log, base = record(r)
+			})
 			states, bad := sweep(r, log, base)
 			for _, text := range bad {
 				t.Error(text)
@@ -69,25 +76,27 @@ func TestPowerCuts(t *testing.T) {
 				how := losses[i%len(losses)]
 				t.Run(fmt.Sprintf("%d of %d %s", n, len(log.writes), how), func(t *testing.T) {
 					t.Parallel()
-					began := time.Now()
-					r := newRig(t, arch, setup{runs: 1})
-					r.must(copyDisk(base, r.diskFile()))
-					r.must(log.replay(r.diskFile(), n, how))
-					r.publish(2, r.artifact("2"))
-					r.on()
-					confirmed := settled(r, short && i%throughout != 0)
-					r.cut()
-					r.sound()
-					mu.Lock()
-					defer mu.Unlock()
-					s := sums[how]
-					if s.cuts++; confirmed {
-						s.confirmed++
-					}
-					s.boots, s.most = s.boots+r.boots, max(s.most, r.boots)
-					s.took, s.spent = s.took+time.Since(began), s.spent+r.spent
-					fmt.Printf("power cuts, %s: after write %d, %s: %d boots, confirmed %t, failed %t, %.0f s of a core\n",
-						arch, n, how, r.boots, confirmed, t.Failed(), r.spent.Seconds())
+					onMachine(func(again bool) {
+						began := time.Now()
+						r := newRig(t, arch, setup{runs: 1, again: again})
+						r.must(copyDisk(base, r.diskFile()))
+						r.must(log.replay(r.diskFile(), n, how))
+						r.publish(2, r.artifact("2"))
+						r.on()
+						confirmed := settled(r, short && i%throughout != 0)
+						r.cut()
+						r.sound()
+						mu.Lock()
+						defer mu.Unlock()
+						s := sums[how]
+						if s.cuts++; confirmed {
+							s.confirmed++
+						}
+						s.boots, s.most = s.boots+r.boots, max(s.most, r.boots)
+						s.took, s.spent = s.took+time.Since(began), s.spent+r.spent
+						fmt.Printf("power cuts, %s: after write %d, %s: %d boots, confirmed %t, failed %t, %.0f s of a core\n",
+							arch, n, how, r.boots, confirmed, t.Failed(), r.spent.Seconds())
+					})
 				})
 			}
 		})

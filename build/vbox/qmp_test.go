@@ -26,6 +26,9 @@ func dialQMP(path string) (*qmp, error) {
 		return nil, err
 	}
 	q := &qmp{conn: conn, in: bufio.NewReader(conn)}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
 	if _, err := q.in.ReadString('\n'); err != nil { // the greeting
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func dial(path string) (net.Conn, error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		conn, err := net.Dial("unix", path)
 		if err == nil {
-			return conn, conn.SetDeadline(time.Now().Add(time.Hour))
+			return conn, nil
 		}
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("cannot reach QEMU: %w", err)
@@ -53,6 +56,9 @@ func (q *qmp) do(command string, arguments map[string]any) (json.RawMessage, err
 	request := map[string]any{"execute": command}
 	if arguments != nil {
 		request["arguments"] = arguments
+	}
+	if err := q.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
 	}
 	if err := json.NewEncoder(q.conn).Encode(request); err != nil {
 		return nil, err

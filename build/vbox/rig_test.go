@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,8 +26,9 @@ import (
 const (
 	model = "stv1"
 	mac   = "52:54:00:12:34:56"
-	// limit is how long a scenario may take on a machine with other work.
-	limit = 20 * time.Minute
+	// limit is how long a scenario may take on a machine with other work: thrice
+	// what the longest takes.
+	limit = 6 * time.Minute
 )
 
 // rig is a box with a lab of its own.
@@ -38,6 +40,8 @@ type rig struct {
 	view  *mqtttest.View
 	disk  map[string]part
 	heard place // up to here the test has read what the box said
+	again bool  // the machine froze at the first attempt,
+	froze bool  // and here
 }
 
 // setup is how a rig differs from the usual one.
@@ -48,13 +52,14 @@ type setup struct {
 	mem     int                  // MiB; 512 when 0
 	dataMiB int                  // of the data partition's file system; 64 when 0
 	change  func(*config.Config) // of the box's settings
+	again   bool                 // the machine froze at the first attempt
 }
 
 // newRig makes a rig. The box is off, with a version in slot A and nothing in B.
 func newRig(t *testing.T, arch string, s setup) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	r := &rig{t: t, ctx: ctx, box: &box{arch: arch, mem: s.mem, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
+	r := &rig{t: t, ctx: ctx, again: s.again, box: &box{arch: arch, mem: s.mem, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
 	var err error
 	r.disk, err = partitions(arch)
 	r.must(err)
@@ -74,7 +79,7 @@ func newRig(t *testing.T, arch string, s setup) *rig {
 		cancel()
 		r.cut()
 		if t.Failed() {
-			t.Logf("the box said last:\n%s", r.tail(60))
+			t.Logf("the box said last:\n%s", r.tail(200))
 		}
 		r.must(r.lab.Close())
 	})
@@ -132,17 +137,31 @@ func (r *rig) format(s setup, ca []byte) error {
 		s.dataMiB = 64
 	}
 	file := tree + ".img"
-	if _, err := run("mkfs.ext4", "-q", "-m", "0", "-E", "root_owner=0:0", "-d", tree, file, fmt.Sprintf("%dM", s.dataMiB)); err != nil {
+	if _, err := run(r.ctx, "mkfs.ext4", "-q", "-m", "0", "-E", "root_owner=0:0", "-d", tree, file, fmt.Sprintf("%dM", s.dataMiB)); err != nil {
 		return err
 	}
 	return put(r.diskFile(), r.disk["data"], file)
 }
 
+// must ends the test when something went wrong, or begins it again when the
+// machine froze.
 func (r *rig) must(err error) {
 	r.t.Helper()
-	if err != nil {
-		r.t.Fatal(err)
+	if err == nil {
+		return
 	}
+	if r.ctx.Err() != nil && r.power != nil {
+		r.examine()
+	}
+	r.t.Fatal(err)
+}
+
+// run runs a tool within the time of the scenario, and returns what it says.
+func (r *rig) run(name string, args ...string) string {
+	r.t.Helper()
+	out, err := run(r.ctx, name, args...)
+	r.must(err)
+	return out
 }
 
 // publish offers the artifact of that name as a silent update.
@@ -156,6 +175,17 @@ func (r *rig) publish(code int64, file string) {
 func (r *rig) on() {
 	r.t.Helper()
 	r.must(r.powerOn())
+}
+
+// ends waits until a box that does not restart is off.
+func (r *rig) ends() {
+	r.t.Helper()
+	select {
+	case <-r.power.ended:
+	case <-r.ctx.Done():
+		r.must(r.ctx.Err())
+	}
+	r.cut()
 }
 
 // says waits for a line that matches, after those that were waited for before.
@@ -180,7 +210,7 @@ func (r *rig) outcome(code int64) ota.Outcome {
 		return true
 	})
 	if err != nil {
-		r.t.Fatalf("version %d has no outcome: %v", code, err)
+		r.must(fmt.Errorf("version %d has no outcome: %w", code, err))
 	}
 	return found
 }
@@ -221,23 +251,29 @@ func (r *rig) shell() func(command string) string {
 	r.t.Helper()
 	conn, err := dial(filepath.Join(r.dir, "shell"))
 	r.must(err)
-	r.t.Cleanup(func() { conn.Close() })
+	context.AfterFunc(r.ctx, func() { conn.Close() })
 	in := bufio.NewReader(conn)
 	return func(command string) string {
 		r.t.Helper()
-		// The marker is not in the command, so that its echo is no answer.
-		_, err := fmt.Fprintf(conn, "%s; echo EN''D\n", command)
+		answer, err := ask(conn, in, command)
 		r.must(err)
-		var answer strings.Builder
-		for {
-			line, err := in.ReadString('\n')
-			r.must(err)
-			// What was said before may have no end of line.
-			rest, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), "END")
-			answer.WriteString(rest + "\n")
-			if ended {
-				return answer.String()
-			}
+		return answer
+	}
+}
+
+// ask has a shell run a command.
+func ask(conn net.Conn, in *bufio.Reader, command string) (answer string, err error) {
+	// The marker is not in the command, so that its echo is no answer.
+	if _, err := fmt.Fprintf(conn, "%s; echo EN''D\n", command); err != nil {
+		return "", err
+	}
+	for {
+		line, err := in.ReadString('\n')
+		// What was said before may have no end of line.
+		rest, ended := strings.CutSuffix(strings.TrimRight(line, "\r\n"), "END")
+		answer += rest + "\n"
+		if ended || err != nil {
+			return answer, err
 		}
 	}
 }

@@ -42,8 +42,7 @@ func TestMQTTTriggered(t *testing.T) {
 		r.publish(2, r.artifact("2"))
 		r.on()
 		r.says(`msg="MQTT connection is up"`)
-		out, err := run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--wait", "--broker", r.lab.Broker.URL(), "--timeout", "10m")
-		r.must(err)
+		out := r.run(otactl(), "send", "upgrade", "--box", model+"/"+mac, "--now", "--wait", "--timeout", limit.String(), "--broker", r.lab.Broker.URL())
 		if !strings.Contains(out, "confirmed") {
 			r.t.Errorf("otactl send said: %s", out)
 		}
@@ -61,8 +60,7 @@ func TestSerialTriggered(t *testing.T) {
 		r.says(`msg=started`)
 		port, err := r.power.qmp.consolePort()
 		r.must(err)
-		out, err := run(otactl(), "serial", "--port", port, "--baud", "115200", "upgrade", "--yes", "--wait")
-		r.must(err)
+		out := r.run(otactl(), "serial", "--port", port, "--baud", "115200", "upgrade", "--yes", "--wait")
 		if !strings.Contains(out, "confirmed") {
 			r.t.Errorf("otactl serial said: %s", out)
 		}
@@ -192,8 +190,7 @@ func TestTryNotCounted(t *testing.T) {
 		r.once = true
 		r.on()
 		r.says(`msg=restart`)
-		<-r.power.ended
-		r.cut()
+		r.ends()
 
 		env := r.disk["env"].offset / 512
 		r.block = blockWithErrors(r.diskFile(), env, env+0x4000/512)

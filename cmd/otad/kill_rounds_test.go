@@ -43,13 +43,13 @@ var killBoards = []struct {
 
 // TestKillRounds lets boxes live through update after update, with the lab's
 // server and a mosquitto, while otad is killed with SIGKILL at random instants
-// and the power cut now and then: 16 rounds on each board, KILL_ROUNDS of them
+// and the power cut now and then: 8 rounds on each board, KILL_ROUNDS of them
 // when that is set. KILL_SEED plays the same rounds again; the instants are the
 // same counted from the start of otad or from a phase of the update, so what
 // they hit depends on the machine.
 func TestKillRounds(t *testing.T) {
 	t.Parallel()
-	rounds, err := strconv.Atoi(envOr("KILL_ROUNDS", "16"))
+	rounds, err := strconv.Atoi(envOr("KILL_ROUNDS", "8"))
 	must(t, err)
 	seed, err := strconv.ParseUint(envOr("KILL_SEED", fmt.Sprint(time.Now().UnixNano())), 10, 64)
 	must(t, err)
