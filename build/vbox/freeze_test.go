@@ -10,14 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"otad/transport"
 )
 
-// A virtual machine may freeze: about once in a thousand boots QEMU's clock of
-// instructions stood still for good, and with it all of the box, its watchdog
-// too. That says nothing about the box, so the test is begun again, once, and
-// the table tells of it.
+// A virtual machine may freeze. One was seen to, in some thousand boots: not even
+// time passed in it any more, neither for its watchdog nor for otad. That says
+// nothing about the box, so the test is begun again, once, and the table tells of it.
 
 // answerTime is how long a shell may take on a machine with other work.
 const answerTime = 20 * time.Second
@@ -113,13 +110,9 @@ func TestFreeze(t *testing.T) {
 			_, err := r.power.qmp.do("stop", nil)
 			r.must(err)
 			ctx, cancel := context.WithCancel(r.ctx)
-			cancel()
+			cancel() // its time is over
 			r.ctx = ctx
-		}
-		_, err := r.view.Wait(r.ctx, func(m transport.Message) bool { return strings.HasSuffix(m.Topic, "/state") })
-		r.must(err)
-		if !r.again {
-			r.t.Error("a machine that stands still was not found out")
+			r.must(ctx.Err())
 		}
 		r.rests("A", "1")
 	})
