@@ -22,11 +22,17 @@ const answerTime = 20 * time.Second
 // freeze ends an attempt whose machine froze.
 type freeze struct{}
 
-// onMachine plays, and once more if the machine froze.
-func onMachine(play func(again bool)) {
-	if !survives(func() { play(false) }) {
-		play(true)
+// onMachine plays with a rig, and if the machine froze once more, with another.
+func onMachine(t *testing.T, arch string, s setup, play func(r *rig)) {
+	t.Helper()
+	r := newRig(t, arch, s)
+	if survives(func() { play(r) }) {
+		return
 	}
+	r.enter("")
+	r = newRig(t, arch, s)
+	r.again = true
+	play(r)
 }
 
 func survives(play func()) (yes bool) {

@@ -88,19 +88,23 @@ func scenario(t *testing.T, s setup, play func(r *rig)) {
 		}
 		t.Run(arch, func(t *testing.T) {
 			t.Parallel()
-			onMachine(func(again bool) {
-				began := time.Now()
-				s := s
-				s.again = again
-				r := newRig(t, arch, s)
+			onMachine(t, arch, s, func(r *rig) {
 				defer func() {
 					r.cut()
-					enter(t, row{arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent, froze: r.froze})
+					if !r.froze {
+						r.enter("")
+					}
 				}()
 				play(r)
 			})
 		})
 	}
+}
+
+// enter writes the line of a box whose test, or attempt, is at its end; the
+// scenario is named by the test when it has no other name.
+func (r *rig) enter(scenario string) {
+	enter(r.t, row{scenario: scenario, arch: r.arch, boots: r.boots, took: time.Since(r.began), spent: r.spent, froze: r.froze})
 }
 
 // enter writes the line of a test that is at its end.

@@ -25,7 +25,6 @@ import (
 // again; each [throughout]-th goes all the way. E2E_POWERCUTS says how many
 // instants for each box.
 func TestPowerCuts(t *testing.T) {
-	const throughout = 25
 	if parts == "" {
 		t.Skip("E2E does not name the boxes' directory: `make e2e` does")
 	}
@@ -40,67 +39,90 @@ func TestPowerCuts(t *testing.T) {
 		}
 		t.Run(arch, func(t *testing.T) {
 			t.Parallel()
-			var r *rig
-			var log *writeLog
-			var base string
-			onMachine(func(again bool) {
-				began := time.Now()
-				r = newRig(t, arch, setup{runs: 1, again: again})
-				defer func() {
-					enter(t, row{scenario: "PowerCuts: the update", arch: arch, boots: r.boots, took: time.Since(began), spent: r.spent, froze: r.froze})
-				}()
-				log, base = record(r)
-			})
-			states, bad := sweep(r, log, base)
-			for _, text := range bad {
-				t.Error(text)
-			}
-			fmt.Printf("power cuts, %s: %d writes, %d states of the disk looked at, %d bad\n", arch, len(log.writes), states, len(bad))
-			if _, bad := sweep(r, forgetful(r, log), base); len(bad) == 0 {
-				t.Error("an agent that does not flush the slot before it arms it is not caught")
-			}
-			sums := map[loss]*row{}
-			for _, how := range losses {
-				sums[how] = &row{scenario: "PowerCuts: " + string(how), arch: arch}
-			}
-			t.Cleanup(func() {
-				for _, how := range losses {
-					s := sums[how]
-					s.scenario += fmt.Sprintf(", %d instants, %d to the end, at most %d boots", s.cuts, s.confirmed, s.most)
-					enter(t, *s)
-				}
-			})
-			var mu sync.Mutex
-			for i := range cuts {
-				n := 1 + i*(len(log.writes)-1)/max(1, cuts-1)
-				how := losses[i%len(losses)]
-				t.Run(fmt.Sprintf("%d of %d %s", n, len(log.writes), how), func(t *testing.T) {
-					t.Parallel()
-					onMachine(func(again bool) {
-						began := time.Now()
-						r := newRig(t, arch, setup{runs: 1, again: again})
-						r.must(copyDisk(base, r.diskFile()))
-						r.must(log.replay(r.diskFile(), n, how))
-						r.publish(2, r.artifact("2"))
-						r.on()
-						confirmed := settled(r, short && i%throughout != 0)
-						r.cut()
-						r.sound()
-						mu.Lock()
-						defer mu.Unlock()
-						s := sums[how]
-						if s.cuts++; confirmed {
-							s.confirmed++
-						}
-						s.boots, s.most = s.boots+r.boots, max(s.most, r.boots)
-						s.took, s.spent = s.took+time.Since(began), s.spent+r.spent
-						fmt.Printf("power cuts, %s: after write %d, %s: %d boots, confirmed %t, failed %t, %.0f s of a core\n",
-							arch, n, how, r.boots, confirmed, t.Failed(), r.spent.Seconds())
-					})
-				})
-			}
+			powerCuts(t, arch, cuts)
 		})
 	}
+}
+
+// throughout is which power cuts of a short run go all the way.
+const throughout = 25
+
+// powerCuts does all that for boxes of one architecture.
+func powerCuts(t *testing.T, arch string, cuts int) {
+	var log *writeLog
+	var base string
+	onMachine(t, arch, setup{runs: 1}, func(r *rig) {
+		log, base = record(r)
+		r.enter("PowerCuts: the update")
+		lookOver(r, log, base)
+	})
+	lines := newTally(t, arch)
+	for i := range cuts {
+		n := 1 + i*(len(log.writes)-1)/max(1, cuts-1)
+		how := losses[i%len(losses)]
+		t.Run(fmt.Sprintf("%d of %d %s", n, len(log.writes), how), func(t *testing.T) {
+			t.Parallel()
+			onMachine(t, arch, setup{runs: 1}, func(r *rig) {
+				r.must(copyDisk(base, r.diskFile()))
+				r.must(log.replay(r.diskFile(), n, how))
+				r.publish(2, r.artifact("2"))
+				r.on()
+				confirmed := settled(r, short && i%throughout != 0)
+				r.cut()
+				r.sound()
+				lines.add(r, how, confirmed)
+				fmt.Printf("power cuts, %s: after write %d, %s: %d boots, confirmed %t, failed %t, %.0f s of a core\n",
+					arch, n, how, r.boots, confirmed, t.Failed(), r.spent.Seconds())
+			})
+		})
+	}
+}
+
+// lookOver wants every state of the disk in the log to be good, and those of an
+// agent that forgets to flush to be found out.
+func lookOver(r *rig, log *writeLog, base string) {
+	r.t.Helper()
+	states, bad := sweep(r, log, base)
+	for _, text := range bad {
+		r.t.Error(text)
+	}
+	fmt.Printf("power cuts, %s: %d writes, %d states of the disk looked at, %d bad\n", r.arch, len(log.writes), states, len(bad))
+	if _, bad := sweep(r, forgetful(r, log), base); len(bad) == 0 {
+		r.t.Error("an agent that does not flush the slot before it arms it is not caught")
+	}
+}
+
+// tally adds power cuts up, to a line for each loss.
+type tally struct {
+	mu   sync.Mutex
+	rows map[loss]*row
+}
+
+// newTally makes one that is entered when t is at its end.
+func newTally(t *testing.T, arch string) *tally {
+	all := &tally{rows: map[loss]*row{}}
+	for _, how := range losses {
+		all.rows[how] = &row{scenario: "PowerCuts: " + string(how), arch: arch}
+	}
+	t.Cleanup(func() {
+		for _, how := range losses {
+			s := all.rows[how]
+			s.scenario += fmt.Sprintf(", %d instants, %d to the end, at most %d boots", s.cuts, s.confirmed, s.most)
+			enter(t, *s)
+		}
+	})
+	return all
+}
+
+func (a *tally) add(r *rig, how loss, confirmed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.rows[how]
+	if s.cuts++; confirmed {
+		s.confirmed++
+	}
+	s.boots, s.most = s.boots+r.boots, max(s.most, r.boots)
+	s.took, s.spent = s.took+time.Since(r.began), s.spent+r.spent
 }
 
 // record updates the box from 1 to 2 and returns the log of its writes, and the

@@ -40,8 +40,9 @@ type rig struct {
 	view  *mqtttest.View
 	disk  map[string]part
 	heard place // up to here the test has read what the box said
-	again bool  // the machine froze at the first attempt,
-	froze bool  // and here
+	began time.Time
+	again bool // the machine froze at the first attempt,
+	froze bool // and here
 }
 
 // setup is how a rig differs from the usual one.
@@ -52,14 +53,13 @@ type setup struct {
 	mem     int                  // MiB; 512 when 0
 	dataMiB int                  // of the data partition's file system; 64 when 0
 	change  func(*config.Config) // of the box's settings
-	again   bool                 // the machine froze at the first attempt
 }
 
 // newRig makes a rig. The box is off, with a version in slot A and nothing in B.
 func newRig(t *testing.T, arch string, s setup) *rig {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	r := &rig{t: t, ctx: ctx, again: s.again, box: &box{arch: arch, mem: s.mem, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
+	r := &rig{t: t, ctx: ctx, began: time.Now(), box: &box{arch: arch, mem: s.mem, dir: t.TempDir(), mac: mac, news: make(chan struct{})}}
 	var err error
 	r.disk, err = partitions(arch)
 	r.must(err)
